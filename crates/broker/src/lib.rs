@@ -1,0 +1,1 @@
+//! A Kafka broker to embed, to test against, and to run on one machine

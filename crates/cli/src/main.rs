@@ -1,0 +1,3 @@
+//! The rohrpost command: produce, consume, topics, broker.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A Kafka producer: every accepted record gets a true outcome

@@ -1,0 +1,1 @@
+//! Rohrpost beside Apache Kafka and foreign clients.
