@@ -1,0 +1,42 @@
+//! Time as the state machines see it: numbers handed in, never a clock read inside them.
+//!
+//! Two clocks meet here. *Monotonic* milliseconds since the producer was built drive every timer. *Wall-clock*
+//! milliseconds stamp records (API-4): one cell that the sender refreshes on each pass, so that no clock is read per
+//! record.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The producer's clock: read by the sender on each pass, its last reading visible to every thread.
+pub(crate) struct Clock {
+    start: Instant,
+    monotonic_ms: AtomicU64,
+    wall_ms: AtomicI64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        let clock = Clock { start: Instant::now(), monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(0) };
+        clock.refresh();
+        clock
+    }
+
+    /// Reads both clocks, publishes them, and gives the monotonic one.
+    pub(crate) fn refresh(&self) -> u64 {
+        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        self.wall_ms.store(wall_ms, Ordering::Relaxed);
+        let now_ms = self.start.elapsed().as_millis() as u64;
+        self.monotonic_ms.store(now_ms, Ordering::Relaxed);
+        now_ms
+    }
+
+    /// The last monotonic reading; at most as old as the sender's last pass.
+    pub(crate) fn last_ms(&self) -> u64 {
+        self.monotonic_ms.load(Ordering::Relaxed)
+    }
+
+    /// The last wall-clock reading, in ms since 1970.
+    pub(crate) fn last_wall_ms(&self) -> i64 {
+        self.wall_ms.load(Ordering::Relaxed)
+    }
+}
