@@ -1,1 +1,31 @@
-//! A Kafka broker to embed, to test against, and to run on one machine
+//! A Kafka broker to embed, to test against, and to run on one machine.
+//!
+//! ```no_run
+//! use rohrpost_broker::Cluster;
+//!
+//! let cluster = Cluster::builder().topic("orders", 6, 1).start()?;   // milliseconds; gone when dropped
+//! let servers = cluster.bootstrap_servers();                            // "127.0.0.1:PORT", for any Kafka client
+//! # let _ = servers;
+//! assert!(cluster.log("orders", 0).records().is_empty());
+//! cluster.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! One record's way through this crate, and where to find it:
+//!
+//! ```text
+//! socket ─► network (acceptor, network threads, frames) ─► handler (one file per API) ─► replica (manager, partition)
+//!                   ▲                                                                        │  rohrpost-log
+//!                   └── responses ◄── handler ◄── purgatory (fetches that wait) ◄── the log grew ┘
+//! topics, leaders: controller (the local one, or later a KRaft cluster's) ─► metadata image ─► replica, handler
+//! ```
+//!
+//! What it promises: every request of an API that it advertises gets an answer or a closed connection, never silence;
+//! every queue is bounded; a batch is stored as the client sent it, except base offset and leader epoch; an
+//! acknowledgement means what `docs/reference/broker.md` chapter 20 says. It answers only what it really does.
+
+mod cluster;
+mod server;
+
+pub use cluster::{Cluster, ClusterBuilder, LogRecord, PartitionLog};
+pub use server::{StartError, StopError, TopicError};
