@@ -1,0 +1,348 @@
+//! Encoding at append time: a record goes straight into the bytes that will travel.
+//!
+//! The accumulator owns the buffer; a [`BatchBuilder`] only remembers what the header will need: how many records, how many bytes,
+//! the first and the largest timestamp. It measures a record before room is taken for it ([`BatchBuilder::measure`]), writes it
+//! ([`BatchBuilder::append_measured`]), and writes the header when the batch closes ([`BatchBuilder::write_header`]).
+//!
+//! ```
+//! use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, NO_HEADERS, Stamp, stamp};
+//!
+//! let mut builder = BatchBuilder::new();
+//! let mut batch = vec![0; HEADER_LEN];
+//! let len = builder.record_len(1_750_000_000_000, Some(b"key"), Some(b"value"), NO_HEADERS);
+//! batch.resize(HEADER_LEN + len, 0);
+//! builder.append(&mut batch[HEADER_LEN..], 1_750_000_000_000, Some(b"key"), Some(b"value"), NO_HEADERS);
+//! let header = batch.first_chunk_mut().expect("61 bytes were reserved");
+//! builder.write_header(header, Codec::None, builder.records_len(), false);
+//! stamp(&mut batch, [], Stamp::NONE);
+//! ```
+
+use crate::codec::Codec;
+use crate::header::{Attributes, BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC};
+use crate::varint::{put_varint, put_varlong, size_varint, size_varlong};
+
+/// What a record takes at most beside key, value and headers: length, attributes, timestamp delta, offset delta (PRE-5).
+pub const RECORD_OVERHEAD_MAX: usize = 21;
+
+/// A record's header as the encoder sees it, so that callers can keep theirs in any form.
+pub trait HeaderRef {
+    /// The name: UTF-8, may be empty, may occur more than once.
+    fn key(&self) -> &[u8];
+    /// The value; `None` is null, which differs from empty.
+    fn value(&self) -> Option<&[u8]>;
+}
+
+/// A record's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name: UTF-8 by Kafka's rules, not checked here.
+    pub key: &'a [u8],
+    /// The value; `None` is null, which differs from empty.
+    pub value: Option<&'a [u8]>,
+}
+
+impl HeaderRef for Header<'_> {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.key
+    }
+    #[inline]
+    fn value(&self) -> Option<&[u8]> {
+        self.value
+    }
+}
+
+impl<H: HeaderRef> HeaderRef for &H {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        (**self).key()
+    }
+    #[inline]
+    fn value(&self) -> Option<&[u8]> {
+        (**self).value()
+    }
+}
+
+/// A record without headers.
+pub const NO_HEADERS: &[Header<'static>] = &[];
+
+/// What a record takes if it is appended next; see [`BatchBuilder::measure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordSize {
+    body: usize,
+    total: usize,
+}
+
+impl RecordSize {
+    /// Bytes of the record, its length field included.
+    #[inline]
+    pub const fn total(self) -> usize {
+        self.total
+    }
+}
+
+/// The state of an open batch. It owns no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchBuilder {
+    count: u32,
+    records_len: usize,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchBuilder {
+    /// A batch without records.
+    pub const fn new() -> Self {
+        BatchBuilder { count: 0, records_len: 0, base_timestamp: -1, max_timestamp: -1 }
+    }
+
+    /// An upper bound of the bytes of a batch with this record alone, before compression, whatever the timestamp (PRE-5).
+    #[inline]
+    pub fn upper_bound<H: HeaderRef>(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[H]) -> usize {
+        HEADER_LEN + RECORD_OVERHEAD_MAX + payload_len(key, value, headers)
+    }
+
+    /// The exact size of a record, if it is appended next (REC-2).
+    #[inline]
+    pub fn measure<H: HeaderRef>(
+        &self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[H],
+    ) -> RecordSize {
+        let body = 1
+            + size_varlong(self.timestamp_delta(timestamp))
+            + size_varint(self.count as i32)
+            + payload_len(key, value, headers);
+        RecordSize { body, total: size_varlong(body as i64) + body }
+    }
+
+    /// The exact size in bytes of a record, if it is appended next (REC-2).
+    #[inline]
+    pub fn record_len<H: HeaderRef>(
+        &self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[H],
+    ) -> usize {
+        self.measure(timestamp, key, value, headers).total
+    }
+
+    /// Encodes a record at the start of `out` and returns the bytes written: [`BatchBuilder::record_len`].
+    ///
+    /// # Panics
+    /// If `out` is shorter than that. A record's body must stay below 2 GiB: check [`BatchBuilder::upper_bound`] against a limit first.
+    #[inline]
+    pub fn append<H: HeaderRef>(
+        &mut self,
+        out: &mut [u8],
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[H],
+    ) -> usize {
+        let size = self.measure(timestamp, key, value, headers);
+        self.append_measured(out, size, timestamp, key, value, headers)
+    }
+
+    /// [`BatchBuilder::append`] for a record that was just measured: `size` comes from [`BatchBuilder::measure`] with the same
+    /// arguments, and nothing was appended in between.
+    ///
+    /// # Panics
+    /// As `append`, and if `size` is another record's.
+    #[inline]
+    pub fn append_measured<H: HeaderRef>(
+        &mut self,
+        out: &mut [u8],
+        size: RecordSize,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[H],
+    ) -> usize {
+        let out = &mut out[..size.total];
+        let mut at = put_varlong(out, size.body as i64);
+        out[at] = 0; // attributes: none are defined
+        at += 1;
+        at += put_varlong(&mut out[at..], self.timestamp_delta(timestamp));
+        at += put_varint(&mut out[at..], self.count as i32);
+        at += put_nullable(&mut out[at..], key);
+        at += put_nullable(&mut out[at..], value);
+        at += put_varlong(&mut out[at..], headers.len() as i64);
+        for header in headers {
+            at += put_nullable(&mut out[at..], Some(header.key()));
+            at += put_nullable(&mut out[at..], header.value());
+        }
+        assert!(at == size.total, "a record was measured with other arguments than it was appended with");
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+            self.max_timestamp = timestamp;
+        } else if timestamp > self.max_timestamp {
+            self.max_timestamp = timestamp;
+        }
+        self.count += 1;
+        self.records_len += size.total;
+        size.total
+    }
+
+    /// Records so far.
+    #[inline]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes of the records so far, uncompressed and without the batch's header.
+    #[inline]
+    pub const fn records_len(&self) -> usize {
+        self.records_len
+    }
+
+    /// Timestamp of the first record; −1 without records.
+    #[inline]
+    pub const fn base_timestamp(&self) -> i64 {
+        self.base_timestamp
+    }
+
+    /// The largest timestamp; −1 without records.
+    #[inline]
+    pub const fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// Closes the batch: the header as [`BatchBuilder::header`] has it.
+    ///
+    /// `payload_len`: bytes of the records part as it will travel, that is compressed if `codec` is one.
+    ///
+    /// # Panics
+    /// If `payload_len` is 2 GiB or more.
+    #[inline]
+    pub fn write_header(
+        &self,
+        out: &mut [u8; HEADER_LEN],
+        codec: Codec,
+        payload_len: usize,
+        transactional: bool,
+    ) {
+        self.header(Attributes::new(codec, transactional), payload_len).write(out);
+    }
+
+    /// The header of the closed batch: base offset 0, leader epoch, producer id, epoch and sequence −1, checksum 0. [`stamp`](crate::stamp)
+    /// writes the last four.
+    ///
+    /// # Panics
+    /// If `payload_len` is 2 GiB or more.
+    pub fn header(&self, attributes: Attributes, payload_len: usize) -> BatchHeader {
+        let length = HEADER_LEN - LOG_OVERHEAD + payload_len;
+        assert!(
+            length <= i32::MAX as usize - LOG_OVERHEAD,
+            "a batch's length is 32 bits long, {length} does not fit"
+        );
+        BatchHeader {
+            base_offset: 0,
+            batch_length: length as i32,
+            partition_leader_epoch: -1,
+            magic: MAGIC,
+            crc: 0,
+            attributes,
+            last_offset_delta: self.count as i32 - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            records_count: self.count as i32,
+        }
+    }
+
+    #[inline]
+    fn timestamp_delta(&self, timestamp: i64) -> i64 {
+        if self.count == 0 { 0 } else { timestamp.wrapping_sub(self.base_timestamp) }
+    }
+}
+
+/// Key, value and headers with their lengths (the last part of PRE-5 and REC-2).
+#[inline]
+fn payload_len<H: HeaderRef>(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[H]) -> usize {
+    let mut len = nullable_len(key) + nullable_len(value) + size_varlong(headers.len() as i64);
+    for header in headers {
+        len += nullable_len(Some(header.key())) + nullable_len(header.value());
+    }
+    len
+}
+
+#[inline]
+fn nullable_len(bytes: Option<&[u8]>) -> usize {
+    match bytes {
+        Some(bytes) => size_varlong(bytes.len() as i64) + bytes.len(),
+        None => 1,
+    }
+}
+
+#[inline]
+fn put_nullable(out: &mut [u8], bytes: Option<&[u8]>) -> usize {
+    match bytes {
+        Some(bytes) => {
+            let at = put_varlong(out, bytes.len() as i64);
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at + bytes.len()
+        }
+        None => {
+            out[0] = 1; // −1
+            1
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// REC-2
+    #[test]
+    fn record_sizes_of_the_reference() {
+        let mut builder = BatchBuilder::new();
+        assert_eq!(builder.record_len(7, Some(b"key"), Some(b"value"), NO_HEADERS), 15);
+        let value = [7; 1000];
+        let mut out = [0; 1024];
+        for _ in 0..64 {
+            assert_eq!(builder.record_len(7, None, Some(&value), NO_HEADERS), 1009);
+            builder.append(&mut out, 7, None, Some(&value), NO_HEADERS);
+        }
+        assert_eq!(builder.record_len(7, None, Some(&value), NO_HEADERS), 1010);
+    }
+
+    /// PRE-5
+    #[test]
+    fn the_estimate_is_never_exceeded() {
+        let headers = [Header { key: b"h", value: None }, Header { key: b"h", value: Some(b"") }];
+        assert_eq!(
+            BatchBuilder::upper_bound(Some(b"key"), Some(b"value"), &headers),
+            61 + 21 + 4 + 6 + 1 + 3 + 3
+        );
+        assert_eq!(BatchBuilder::upper_bound(None, None, NO_HEADERS), 61 + 21 + 1 + 1 + 1);
+        let builder = BatchBuilder {
+            count: i32::MAX as u32,
+            records_len: 0,
+            base_timestamp: i64::MIN,
+            max_timestamp: 0,
+        };
+        let body = builder.record_len(-1, Some(b"key"), Some(b"value"), &headers);
+        assert!(HEADER_LEN + body <= BatchBuilder::upper_bound(Some(b"key"), Some(b"value"), &headers));
+    }
+
+    #[test]
+    #[should_panic(expected = "measured with other arguments")]
+    fn a_size_of_another_record_is_noticed() {
+        let mut builder = BatchBuilder::new();
+        let size = builder.measure(0, None, Some(b"longer"), NO_HEADERS);
+        builder.append_measured(&mut [0; 64], size, 0, None, Some(b"short"), NO_HEADERS);
+    }
+}
