@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rohrpost_protocol::{ErrorCode, Uuid};
 
+use super::Lookup;
+
 /// The cluster at one moment. Immutable; a new one replaces it.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
@@ -53,5 +55,17 @@ impl Snapshot {
 
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
         self.partition(topic, partition)?.leader
+    }
+    pub(crate) fn lookup(&self, topic: &str) -> Lookup {
+        if let Some(known) = self.topics.get(topic) {
+            return Lookup::Known(known.clone());
+        }
+        match self.errors.get(topic).copied() {
+            // MET-7
+            Some(code @ (ErrorCode::INVALID_TOPIC_EXCEPTION | ErrorCode::TOPIC_AUTHORIZATION_FAILED)) => {
+                Lookup::Failed(code)
+            }
+            other => Lookup::Unknown(other),
+        }
     }
 }

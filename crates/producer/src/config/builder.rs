@@ -1,0 +1,197 @@
+//! [`ProducerBuilder`]: the settings of a producer to be.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::keys::{self, Fate};
+use super::{Acks, Compression, Config, properties, resolve, suggest};
+use crate::producer::{BuildError, Producer};
+
+/// Collects settings and builds a [`Producer`]. The last setting of a key counts.
+///
+/// Typed setters cover what most programs need; [`set`](Self::set) takes any of Kafka's keys. Values are checked by
+/// [`build`](Self::build), all at once (CFG-6).
+#[derive(Clone, Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ProducerBuilder {
+    pub(super) settings: Vec<Setting>,
+}
+
+/// One setting as it came in.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) origin: Origin,
+}
+
+impl ProducerBuilder {
+    /// A builder with all of Kafka's defaults. `bootstrap_servers` is a list as in `bootstrap.servers`: `host:port`, more of
+    /// them separated by commas.
+    pub fn new(bootstrap_servers: impl Into<String>) -> ProducerBuilder {
+        ProducerBuilder::default().with("bootstrap.servers", bootstrap_servers.into())
+    }
+
+    /// Settings from pairs of Kafka's keys and texts. Keys that nobody knows are warned about, as with a file (CFG-4).
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> ProducerBuilder {
+        let settings =
+            pairs.into_iter().map(|(key, value)| Setting { key: key.into(), value: value.into(), origin: Origin::Code });
+        ProducerBuilder { settings: settings.collect() }
+    }
+
+    /// Settings from a `.properties` file, in Java's syntax (UTF-8). Fails if the file cannot be read, or on a line that
+    /// cannot be understood; the error names the line. What the settings say is checked by [`build`](Self::build).
+    pub fn from_properties(path: impl AsRef<Path>) -> Result<ProducerBuilder, ConfigErrors> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError {
+            key: None,
+            value: None,
+            origin: Origin::File { path: name.clone(), line: None },
+            problem: format!("the file cannot be read: {e}"),
+        })?;
+        Ok(ProducerBuilder { settings: properties::parse(&name, &text)? })
+    }
+
+    /// Sets any of Kafka's keys. The key is checked now: one that nobody knows is refused, with the name that was probably
+    /// meant (CFG-4). The value is checked by [`build`](Self::build).
+    pub fn set(self, key: impl Into<String>, value: impl Into<String>) -> Result<ProducerBuilder, ConfigErrors> {
+        let (key, value) = (key.into(), value.into());
+        let problem = match keys::find(&key) {
+            Some(known) => match known.fate {
+                Fate::Misspelt(right) => Some(format!("unknown key; did you mean {right}?")),
+                _ => None,
+            },
+            None => Some(match suggest::near_miss(&key) {
+                Some(right) => format!("unknown key; did you mean {right}?"),
+                None => "unknown key".into(),
+            }),
+        };
+        match problem {
+            None => Ok(self.with(key, value)),
+            Some(problem) => {
+                let value = Some(keys::shown(&key, &value));
+                Err(ConfigError { key: Some(key), value, origin: Origin::Code, problem }.into())
+            }
+        }
+    }
+
+    /// `acks`: which acknowledgement to wait for. Less than [`Acks::All`] switches idempotence off.
+    pub fn acks(self, acks: Acks) -> ProducerBuilder {
+        self.with("acks", acks.to_string())
+    }
+
+    /// `compression.type` and the codec's level.
+    pub fn compression(self, compression: Compression) -> ProducerBuilder {
+        match compression {
+            Compression::None => self.with("compression.type", "none"),
+            Compression::Snappy => self.with("compression.type", "snappy"),
+            Compression::Gzip(level) => {
+                self.with("compression.type", "gzip").with("compression.gzip.level", level.to_string())
+            }
+            Compression::Lz4(level) => {
+                self.with("compression.type", "lz4").with("compression.lz4.level", level.to_string())
+            }
+            Compression::Zstd(level) => {
+                self.with("compression.type", "zstd").with("compression.zstd.level", level.to_string())
+            }
+        }
+    }
+
+    /// `linger.ms`: how long a batch waits for more records. Parts of a millisecond are rounded up.
+    pub fn linger(self, linger: Duration) -> ProducerBuilder {
+        self.with("linger.ms", millis(linger))
+    }
+
+    /// `enable.idempotence`.
+    pub fn idempotence(self, enable: bool) -> ProducerBuilder {
+        self.with("enable.idempotence", enable.to_string())
+    }
+
+    /// `batch.size`, in bytes.
+    pub fn batch_size(self, bytes: usize) -> ProducerBuilder {
+        self.with("batch.size", bytes.to_string())
+    }
+
+    /// `buffer.memory`, in bytes.
+    pub fn buffer_memory(self, bytes: usize) -> ProducerBuilder {
+        self.with("buffer.memory", bytes.to_string())
+    }
+
+    /// `max.request.size`, in bytes.
+    pub fn max_request_size(self, bytes: usize) -> ProducerBuilder {
+        self.with("max.request.size", bytes.to_string())
+    }
+
+    /// `delivery.timeout.ms`: the age at which a batch fails.
+    pub fn delivery_timeout(self, timeout: Duration) -> ProducerBuilder {
+        self.with("delivery.timeout.ms", millis(timeout))
+    }
+
+    /// `request.timeout.ms`: how long an answer may take.
+    pub fn request_timeout(self, timeout: Duration) -> ProducerBuilder {
+        self.with("request.timeout.ms", millis(timeout))
+    }
+
+    /// `max.block.ms`: how long `send` waits for metadata and room.
+    pub fn max_block(self, timeout: Duration) -> ProducerBuilder {
+        self.with("max.block.ms", millis(timeout))
+    }
+
+    /// `max.in.flight.requests.per.connection`. At most 5 with idempotence.
+    pub fn max_in_flight(self, requests: usize) -> ProducerBuilder {
+        self.with("max.in.flight.requests.per.connection", requests.to_string())
+    }
+
+    /// `retries`.
+    pub fn retries(self, retries: u32) -> ProducerBuilder {
+        self.with("retries", retries.to_string())
+    }
+
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    pub fn retry_backoff(self, initial: Duration, max: Duration) -> ProducerBuilder {
+        self.with("retry.backoff.ms", millis(initial)).with("retry.backoff.max.ms", millis(max))
+    }
+
+    /// `client.id`.
+    pub fn client_id(self, id: impl Into<String>) -> ProducerBuilder {
+        self.with("client.id", id.into())
+    }
+
+    /// Checks all settings. Nothing is started; see [`build`](Self::build).
+    ///
+    /// A default `client.id` is taken from a count of the process (CFG-15), so two calls give two ids.
+    pub fn check(&self) -> Result<Config, ConfigErrors> {
+        resolve::resolve(&self.settings)
+    }
+
+    /// Checks all settings and starts the producer: its sender thread, and no connection yet. Names are resolved later, on
+    /// a thread of their own, so this never waits for the network.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Config`] with *all* mistakes, or [`BuildError::Io`] if the system gives no thread or no poll.
+    pub fn build(self) -> Result<Producer, BuildError> {
+        Producer::start(self.check()?)
+    }
+
+    fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> ProducerBuilder {
+        self.settings.push(Setting { key: key.into(), value: value.into(), origin: Origin::Code });
+        self
+    }
+}
+
+/// Shows the settings, secrets hidden (CFG-5).
+impl fmt::Debug for ProducerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.settings.iter().map(|s| (&s.key, keys::shown(&s.key, &s.value)))).finish()
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_nanos().div_ceil(1_000_000).to_string()
+}

@@ -1,0 +1,156 @@
+//! The producer's settings: from Kafka's keys or typed setters to one checked, typed [`Config`].
+//!
+//! Whatever way a setting comes in (a typed setter, `set`, pairs, a `.properties` file), it is kept as Kafka's key and a
+//! text until [`ProducerBuilder::build`]. So there is one set of rules, in `resolve`, and one report that names all
+//! mistakes at once (CFG-6).
+//!
+//! * `keys`: every key by name, and what is done with it.
+//! * `builder`: the typed setters.
+//! * `properties`: the syntax of `.properties` files.
+//! * `parse`: texts to values (CFG-1, CFG-2).
+//! * `suggest`: "did you mean" (CFG-4).
+//! * `resolve`: all settings to a `Config`, with the rules across keys (CFG-7 to CFG-16).
+
+mod builder;
+mod error;
+mod keys;
+mod parse;
+mod properties;
+mod resolve;
+mod suggest;
+
+use std::fmt;
+
+pub use rohrpost_net::Address;
+
+pub use self::builder::ProducerBuilder;
+pub use self::error::{ConfigError, ConfigErrors};
+
+/// All settings of a producer, checked and typed. Fields bear Kafka's names; each says its key, unit and default.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// `bootstrap.servers`: where to learn the cluster from. Not resolved; any one reachable server is enough (MET-1).
+    pub bootstrap_servers: Vec<Address>,
+    /// `client.id` (default `producer-N`, N counting from 1 in this process; CFG-15).
+    pub client_id: String,
+    /// `acks` (default all).
+    pub acks: Acks,
+    /// `enable.idempotence` (default true): retries neither repeat nor reorder records (CFG-7).
+    pub enable_idempotence: bool,
+    /// `max.in.flight.requests.per.connection` (default 5).
+    pub max_in_flight: usize,
+    /// `retries` (default 2147483647): how often a batch is sent again. `delivery_timeout_ms` is the better bound (RTY-4).
+    pub retries: u32,
+    /// `delivery.timeout.ms` (default 120000): the age at which a batch fails (ACC-24).
+    pub delivery_timeout_ms: u64,
+    /// `request.timeout.ms` (default 30000): how long an answer may take (SND-4); also told to the broker (SND-5).
+    pub request_timeout_ms: u64,
+    /// `max.block.ms` (default 60000): how long `send` waits for metadata and room. `u64::MAX` = without limit.
+    pub max_block_ms: u64,
+    /// `linger.ms` (default 5): how long a batch waits for more records.
+    pub linger_ms: u64,
+    /// `batch.size` in bytes (default 16384), at least 1 (CFG-11).
+    pub batch_size: usize,
+    /// `buffer.memory` in bytes (default 33554432).
+    pub buffer_memory: usize,
+    /// `max.request.size` in bytes (default 1048576): bounds a record before compression, and a request.
+    pub max_request_size: usize,
+    /// `compression.type` with its level (default none).
+    pub compression: rohrpost_record::Compression,
+    /// `partitioner.ignore.keys` (default false).
+    pub partitioner_ignore_keys: bool,
+    /// `partitioner.adaptive.partitioning.enable` (default true).
+    pub partitioner_adaptive_partitioning_enable: bool,
+    /// `partitioner.availability.timeout.ms` (default 0 = off).
+    pub partitioner_availability_timeout_ms: u64,
+    /// `retry.backoff.ms` (default 100).
+    pub retry_backoff_ms: u64,
+    /// `retry.backoff.max.ms` (default 1000).
+    pub retry_backoff_max_ms: u64,
+    /// `reconnect.backoff.ms` (default 50).
+    pub reconnect_backoff_ms: u64,
+    /// `reconnect.backoff.max.ms` (default 1000).
+    pub reconnect_backoff_max_ms: u64,
+    /// `socket.connection.setup.timeout.ms` (default 10000).
+    pub socket_connection_setup_timeout_ms: u64,
+    /// `socket.connection.setup.timeout.max.ms` (default 30000).
+    pub socket_connection_setup_timeout_max_ms: u64,
+    /// `connections.max.idle.ms` (default 540000). `None` = never closed.
+    pub connections_max_idle_ms: Option<u64>,
+    /// `send.buffer.bytes` (default 131072); -1 = the system's default.
+    pub send_buffer_bytes: i32,
+    /// `receive.buffer.bytes` (default 32768); -1 = the system's default.
+    pub receive_buffer_bytes: i32,
+    /// `metadata.max.age.ms` (default 300000): the longest time between two refreshes. `u64::MAX` = only when needed.
+    pub metadata_max_age_ms: u64,
+    /// `metadata.max.idle.ms` (default 300000): a topic not sent to for so long leaves the metadata set (MET-2).
+    pub metadata_max_idle_ms: u64,
+    /// `metadata.recovery.strategy` is `rebootstrap` (default), not `none` (MET-12).
+    pub metadata_rebootstrap: bool,
+    /// `metadata.recovery.rebootstrap.trigger.ms` (default 300000).
+    pub metadata_rebootstrap_trigger_ms: u64,
+    /// `allow.auto.create.topics` (default true; not a key of Kafka's producer): may an unknown topic be created by being
+    /// asked for? A topic once seen is never brought back by this producer (MET-8).
+    pub allow_auto_create_topics: bool,
+}
+
+/// Which acknowledgement a batch waits for (`acks`, SND-12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acks {
+    /// `0`: none. A record is [handed over](crate::Delivered) once its request is written to the socket.
+    None,
+    /// `1`: the leader has written it.
+    Leader,
+    /// `all` or `-1`: every in-sync replica has it.
+    #[default]
+    All,
+}
+
+impl Acks {
+    /// As the wire has it: 0, 1 or -1.
+    pub fn id(self) -> i16 {
+        match self {
+            Acks::None => 0,
+            Acks::Leader => 1,
+            Acks::All => -1,
+        }
+    }
+}
+
+impl fmt::Display for Acks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Acks::None => "0",
+            Acks::Leader => "1",
+            Acks::All => "all",
+        })
+    }
+}
+
+/// How batches are compressed: `compression.type` with the codec's level.
+///
+/// A level or codec that the build does not have is refused by name when the producer is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip: -1 (the codec's choice) or 1 to 9.
+    Gzip(i32),
+    /// Snappy; it has no levels.
+    Snappy,
+    /// LZ4: 1 to 17; 9, Kafka's default, means the fast compressor (CMP-2).
+    Lz4(i32),
+    /// Zstandard: -131072 to 22.
+    Zstd(i32),
+}
+
+impl Compression {
+    /// gzip at Kafka's default level.
+    pub const GZIP: Compression = Compression::Gzip(-1);
+    /// LZ4 at Kafka's default level.
+    pub const LZ4: Compression = Compression::Lz4(9);
+    /// Zstandard at Kafka's default level.
+    pub const ZSTD: Compression = Compression::Zstd(3);
+}
