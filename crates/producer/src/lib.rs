@@ -28,3 +28,7 @@ mod send;
 mod sender;
 mod time;
 mod wait;
+
+pub use self::config::{Acks, Address, Compression, Config, ConfigError, ConfigErrors, ProducerBuilder};
+pub use self::outcome::{Outcome, Reason};
+pub use self::producer::{BuildError, Producer};

@@ -60,6 +60,10 @@ impl Producer {
         ProducerBuilder::from_properties(path)
     }
 
+    pub(crate) fn start(config: Config) -> Result<Producer, BuildError> {
+        Err(BuildError::Io(std::io::Error::other(format!("{}: the sender is not there yet", config.client_id))))
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }

@@ -9,5 +9,5 @@ mod shared;
 mod snapshot;
 
 pub(crate) use self::core::MetadataCore;
-pub(crate) use self::shared::{Lookup, MetadataShared};
+pub(crate) use self::shared::{Lookup, MetadataShared, WaitKey};
 pub(crate) use self::snapshot::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};

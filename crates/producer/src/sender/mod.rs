@@ -1,0 +1,1 @@
+//! What leaves the accumulator, and what the answers mean.
