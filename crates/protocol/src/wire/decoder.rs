@@ -1,0 +1,158 @@
+//! Reading: a cursor over the input, and the budget of memory that reading may take.
+
+use super::error::{DecodeError, DecodeErrorKind};
+
+/// What decoding may allocate whatever the input's length.
+const FREE_BUDGET: usize = 64 * 1024;
+/// What decoding may allocate for each byte of input.
+const BUDGET_PER_BYTE: usize = 4;
+
+/// Reads from bytes that came from outside.
+///
+/// Strings, bytes and records that it gives out borrow from the input. Memory is taken for arrays only (and for unknown
+/// tagged fields, if they are kept), and all of it is paid from a budget of four times the input and 64 KiB. A
+/// message that would need more is refused; see [`DecodeErrorKind::OverBudget`].
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    /// What is left: of the input, or of the tagged field that is open.
+    rest: &'a [u8],
+    /// Bytes that lie behind the open tagged field.
+    behind: usize,
+    total: usize,
+    budget: usize,
+    keep_unknown_tags: bool,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder of these bytes, with the usual budget, that skips unknown tagged fields.
+    pub fn new(input: &'a [u8]) -> Self {
+        let budget = input.len().saturating_mul(BUDGET_PER_BYTE).saturating_add(FREE_BUDGET);
+        Self { rest: input, behind: 0, total: input.len(), budget, keep_unknown_tags: false }
+    }
+
+    /// Whether unknown tagged fields are kept, in each struct's `unknown_tags`, so that they can be written again.
+    pub fn keep_unknown_tags(mut self, keep: bool) -> Self {
+        self.keep_unknown_tags = keep;
+        self
+    }
+
+    /// Takes this many bytes from the budget, for what the caller will allocate himself.
+    pub fn set_aside(mut self, bytes: usize) -> Self {
+        self.budget = self.budget.saturating_sub(bytes);
+        self
+    }
+
+    /// The bytes that have not been read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The number of bytes that have not been read.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The number of bytes that have been read.
+    pub fn position(&self) -> usize {
+        self.total - self.behind - self.rest.len()
+    }
+
+    /// What may still be allocated, in bytes.
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// Fails if bytes are left: for those who want to be stricter than Kafka.
+    pub fn finish(&self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.error(DecodeErrorKind::BytesLeft { count: self.rest.len() }))
+        }
+    }
+
+    /// An error at the present position.
+    #[cold]
+    pub fn error(&self, kind: DecodeErrorKind) -> DecodeError {
+        DecodeError::new(kind, self.position())
+    }
+
+    /// The next `len` bytes.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        match self.rest.split_at_checked(len) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(self.error(DecodeErrorKind::BytesMissing { wanted: len, left: self.rest.len() })),
+        }
+    }
+
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        match self.rest.split_first_chunk::<N>() {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(*taken)
+            }
+            None => Err(self.error(DecodeErrorKind::BytesMissing { wanted: N, left: self.rest.len() })),
+        }
+    }
+
+    /// An unsigned varint of at most 32 bits in at most 5 bytes.
+    pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
+        let mut value = 0;
+        for (i, &byte) in self.rest.iter().take(5).enumerate() {
+            // the fifth byte has room for four bits
+            if i == 4 && byte > 0x0f {
+                return Err(self.error(DecodeErrorKind::VarintTooLong));
+            }
+            value |= u32::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                self.rest = &self.rest[i + 1..];
+                return Ok(value);
+            }
+        }
+        Err(self.error(DecodeErrorKind::BytesMissing { wanted: self.rest.len() + 1, left: self.rest.len() }))
+    }
+
+    /// An empty vector with room for exactly `count` values, paid from the budget.
+    pub fn vec_for<T>(&mut self, count: usize) -> Result<Vec<T>, DecodeError> {
+        self.pay(count.saturating_mul(size_of::<T>()))?;
+        Ok(Vec::with_capacity(count))
+    }
+
+    pub(super) fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        match self.budget.checked_sub(bytes) {
+            Some(budget) => {
+                self.budget = budget;
+                Ok(())
+            }
+            None => Err(self.error(DecodeErrorKind::OverBudget { wanted: bytes, left: self.budget })),
+        }
+    }
+
+    pub(super) fn keeps_unknown_tags(&self) -> bool {
+        self.keep_unknown_tags
+    }
+
+    /// Limits reading to the next `len` bytes; gives what lies behind them, for [`close`](Self::close).
+    pub(super) fn open(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let inner = self.take(len)?;
+        let behind = std::mem::replace(&mut self.rest, inner);
+        self.behind += behind.len();
+        Ok(behind)
+    }
+
+    /// Ends what `open` began. All of its bytes must have been read.
+    pub(super) fn close(&mut self, outer: &'a [u8], outer_behind: usize) -> Result<(), DecodeError> {
+        self.finish()?;
+        self.rest = outer;
+        self.behind = outer_behind;
+        Ok(())
+    }
+
+    pub(super) fn behind(&self) -> usize {
+        self.behind
+    }
+}

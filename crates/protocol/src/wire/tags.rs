@@ -1,0 +1,184 @@
+//! Tagged fields (KIP-482): the section at the end of each struct in a flexible version.
+
+use super::{
+    Decoder, Length, Sink,
+    error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind},
+    put_count, put_unsigned_varint,
+};
+
+/// Tagged fields that the version at hand does not know, kept so that they can be written again.
+///
+/// Empty, and one word long, unless the decoder was told to
+/// [keep them](Decoder::keep_unknown_tags).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::box_collection)] // every struct of every message has one: one word instead of three
+pub struct UnknownTags(Option<Box<Vec<UnknownTag>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct UnknownTag {
+    number: u32,
+    bytes: Box<[u8]>,
+}
+
+impl UnknownTags {
+    /// No unknown tagged fields.
+    pub const NONE: Self = Self(None);
+
+    /// The kept fields in rising order: tag and bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.as_slice().iter().map(|tag| (tag.number, &*tag.bytes))
+    }
+
+    /// How many were kept.
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether none were kept.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Writes them between the known ones.
+    pub fn writer(&self) -> TagWriter<'_> {
+        TagWriter { rest: self.as_slice() }
+    }
+
+    /// A version without tagged fields cannot carry them.
+    pub fn refuse_if_any(&self, message: &'static str, version: i16) -> Result<(), EncodeError> {
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(EncodeError::not_in_version(message, "unknown_tags", version))
+        }
+    }
+
+    fn as_slice(&self) -> &[UnknownTag] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Writes unknown tagged fields in their places between the known ones.
+pub struct TagWriter<'t> {
+    rest: &'t [UnknownTag],
+}
+
+impl TagWriter<'_> {
+    /// How many are left to write.
+    pub fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Whether all have been written.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Writes those below a known tag. Fails if the version knows one of them: its bytes were read in another one.
+    pub fn put_below<S: Sink>(
+        &mut self,
+        known: u32,
+        out: &mut S,
+        message: &'static str,
+    ) -> Result<(), EncodeError> {
+        while let Some((first, rest)) = self.rest.split_first().filter(|(first, _)| first.number <= known) {
+            if first.number == known {
+                return Err(EncodeError::from(EncodeErrorKind::TagIsKnown { tag: known })
+                    .within(message, "unknown_tags"));
+            }
+            first.put(out);
+            self.rest = rest;
+        }
+        Ok(())
+    }
+
+    /// Writes those above all known tags.
+    pub fn put_rest<S: Sink>(self, out: &mut S) {
+        self.rest.iter().for_each(|tag| tag.put(out));
+    }
+}
+
+impl UnknownTag {
+    fn put<S: Sink>(&self, out: &mut S) {
+        put_unsigned_varint(out, self.number);
+        // the bytes came from a size of 32 bits
+        put_unsigned_varint(out, self.bytes.len() as u32);
+        out.put(&self.bytes);
+    }
+}
+
+/// Writes the tag and the size before a tagged field's value.
+pub fn put_tag<S: Sink>(out: &mut S, number: u32, value: Length) -> Result<(), EncodeError> {
+    put_unsigned_varint(out, number);
+    put_count(out, value.total())
+}
+
+/// Reads a tagged section, one field after the other: `open`, then the value, then `close`.
+pub struct TagReader<'a> {
+    left: u32,
+    last: Option<u32>,
+    /// What lies behind the open field, and behind that.
+    outer: (&'a [u8], usize),
+}
+
+impl<'a> TagReader<'a> {
+    /// Reads the number of fields.
+    pub fn start(input: &mut Decoder<'a>) -> Result<Self, DecodeError> {
+        let left = input.unsigned_varint()?;
+        // each has a tag and a size
+        if (left as usize).saturating_mul(2) > input.remaining() {
+            return Err(input.error(DecodeErrorKind::CountBeyondInput { count: left as usize }));
+        }
+        Ok(Self { left, last: None, outer: (&[], 0) })
+    }
+
+    /// The next field's tag; its value is all that the decoder sees until `close`.
+    pub fn open(&mut self, input: &mut Decoder<'a>) -> Result<Option<u32>, DecodeError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let tag = input.unsigned_varint()?;
+        if self.last.is_some_and(|last| tag <= last) {
+            return Err(input.error(DecodeErrorKind::TagNotRising { tag }));
+        }
+        self.last = Some(tag);
+        let size = input.unsigned_varint()? as usize;
+        let behind = input.behind();
+        self.outer = (input.open(size)?, behind);
+        Ok(Some(tag))
+    }
+
+    /// Ends the field. Its value must have had the size that it said.
+    pub fn close(&mut self, input: &mut Decoder<'a>) -> Result<(), DecodeError> {
+        let (outer, behind) = self.outer;
+        input.close(outer, behind)
+    }
+
+    /// Passes over the open field.
+    pub fn skip(&self, input: &mut Decoder<'a>) {
+        // what is left is always there to be taken
+        let _ = input.take(input.remaining());
+    }
+
+    /// Passes over the open field, and keeps it if the decoder was told to.
+    pub fn keep(&self, input: &mut Decoder<'a>, kept: &mut UnknownTags) -> Result<(), DecodeError> {
+        if !input.keeps_unknown_tags() {
+            self.skip(input);
+            return Ok(());
+        }
+        let Some(number) = self.last else { unreachable!("a tagged field is open: it has a number") };
+        if kept.0.is_none() {
+            input.pay(size_of::<Vec<UnknownTag>>())?;
+            // room for this field and all that follow, so that the vector never grows beyond what was paid
+            let tags = input.vec_for(self.left as usize + 1)?;
+            kept.0 = Some(Box::new(tags));
+        }
+        let bytes = input.take(input.remaining())?;
+        input.pay(bytes.len())?;
+        if let Some(tags) = &mut kept.0 {
+            tags.push(UnknownTag { number, bytes: bytes.into() });
+        }
+        Ok(())
+    }
+}
