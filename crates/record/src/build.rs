@@ -88,6 +88,8 @@ pub struct BatchBuilder {
     records_len: usize,
     base_timestamp: i64,
     max_timestamp: i64,
+    /// The base timestamp is a delete horizon, not the first record's time.
+    delete_horizon: bool,
 }
 
 impl Default for BatchBuilder {
@@ -99,7 +101,19 @@ impl Default for BatchBuilder {
 impl BatchBuilder {
     /// A batch without records.
     pub const fn new() -> Self {
-        BatchBuilder { count: 0, records_len: 0, base_timestamp: -1, max_timestamp: -1 }
+        BatchBuilder {
+            count: 0,
+            records_len: 0,
+            base_timestamp: -1,
+            max_timestamp: -1,
+            delete_horizon: false,
+        }
+    }
+
+    /// A batch whose markers and tombstones may go after `horizon_ms`, as compaction writes it: the base timestamp field holds the
+    /// horizon, bit 6 says so, and the records' deltas count from it.
+    pub const fn with_delete_horizon(horizon_ms: i64) -> Self {
+        BatchBuilder { base_timestamp: horizon_ms, delete_horizon: true, ..Self::new() }
     }
 
     /// An upper bound of the bytes of a batch with this record alone, before compression, whatever the timestamp (PRE-5).
@@ -183,7 +197,9 @@ impl BatchBuilder {
         }
         assert!(at == size.total, "a record was measured with other arguments than it was appended with");
         if self.count == 0 {
-            self.base_timestamp = timestamp;
+            if !self.delete_horizon {
+                self.base_timestamp = timestamp;
+            }
             self.max_timestamp = timestamp;
         } else if timestamp > self.max_timestamp {
             self.max_timestamp = timestamp;
@@ -205,7 +221,7 @@ impl BatchBuilder {
         self.records_len
     }
 
-    /// Timestamp of the first record; −1 without records.
+    /// Timestamp of the first record, −1 without records; or the delete horizon.
     #[inline]
     pub const fn base_timestamp(&self) -> i64 {
         self.base_timestamp
@@ -251,7 +267,7 @@ impl BatchBuilder {
             partition_leader_epoch: -1,
             magic: MAGIC,
             crc: 0,
-            attributes,
+            attributes: if self.delete_horizon { attributes.with_delete_horizon() } else { attributes },
             last_offset_delta: self.count as i32 - 1,
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
@@ -264,7 +280,7 @@ impl BatchBuilder {
 
     #[inline]
     fn timestamp_delta(&self, timestamp: i64) -> i64 {
-        if self.count == 0 { 0 } else { timestamp.wrapping_sub(self.base_timestamp) }
+        if self.count == 0 && !self.delete_horizon { 0 } else { timestamp.wrapping_sub(self.base_timestamp) }
     }
 }
 
@@ -328,12 +344,8 @@ mod tests {
             61 + 21 + 4 + 6 + 1 + 3 + 3
         );
         assert_eq!(BatchBuilder::upper_bound(None, None, NO_HEADERS), 61 + 21 + 1 + 1 + 1);
-        let builder = BatchBuilder {
-            count: i32::MAX as u32,
-            records_len: 0,
-            base_timestamp: i64::MIN,
-            max_timestamp: 0,
-        };
+        let builder =
+            BatchBuilder { count: i32::MAX as u32, base_timestamp: i64::MIN, ..BatchBuilder::new() };
         let body = builder.record_len(-1, Some(b"key"), Some(b"value"), &headers);
         assert!(HEADER_LEN + body <= BatchBuilder::upper_bound(Some(b"key"), Some(b"value"), &headers));
     }

@@ -14,6 +14,7 @@
 
 pub mod build;
 pub mod codec;
+pub mod control;
 pub mod crc;
 pub mod header;
 pub mod murmur2;
