@@ -38,7 +38,7 @@ fn answer(request: &Request, brokers: &[(i32, SocketAddr)], leaders: &[i32], err
         ..Default::default()
     });
     let partitions = leaders.iter().enumerate().rev().map(|(partition, &leader_id)| {
-        MetadataResponsePartition { partition_index, leader_id, ..Default::default() }
+        MetadataResponsePartition { partition_index: partition as i32, leader_id, ..Default::default() }
     });
     let topic = MetadataResponseTopic {
         error_code: error,
