@@ -25,6 +25,9 @@
 //! acknowledgement means what `docs/reference/broker.md` chapter 20 says. It answers only what it really does.
 
 mod cluster;
+pub mod config;
+pub mod controller;
+pub mod metadata;
 mod server;
 
 pub use cluster::{Cluster, ClusterBuilder, LogRecord, PartitionLog};

@@ -1,0 +1,360 @@
+//! A topic's settings: which keys there are, what they take, and where the value comes from that is in force.
+//!
+//! A topic's own setting wins; without one the broker's key of the same meaning gives the value; without that, the default
+//! (M9). What comes out is also what the log of a partition is opened with.
+
+use std::collections::BTreeMap;
+
+use rohrpost_protocol::ErrorCode;
+
+use super::value::{Kind, int, long};
+use crate::controller::{ApiError, ConfigEntry, ConfigSource};
+
+/// What a topic gets that has no settings of its own: Kafka's defaults, and the broker's keys on top.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TopicDefaults {
+    /// Values that the broker's configuration gives, by topic key.
+    from_broker: BTreeMap<&'static str, String>,
+}
+
+/// A topic key.
+#[derive(Debug, Clone, Copy)]
+struct TopicKey {
+    name: &'static str,
+    kind: Kind,
+    /// `None`: null.
+    default: Option<&'static str>,
+    stage: Stage,
+    /// Broker keys that give the default, the first that is set wins.
+    synonyms: &'static [(&'static str, Unit)],
+}
+
+/// Whether this broker does what the key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Served,
+    /// Not yet: only the default is accepted (E12).
+    Later,
+    /// Tiered storage: only the default is accepted.
+    Never,
+}
+
+/// The unit of a broker key whose topic key is in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Same,
+    Minutes,
+    Hours,
+}
+
+impl TopicDefaults {
+    /// From the broker keys that were set.
+    pub(super) fn from_broker_keys(set: &BTreeMap<String, String>) -> TopicDefaults {
+        let value_of = |key: &TopicKey| {
+            let (value, unit) =
+                key.synonyms.iter().find_map(|(name, unit)| Some((set.get(*name)?, *unit)))?;
+            Some((key.name, unit.in_ms(value.trim(), key.kind)))
+        };
+        TopicDefaults { from_broker: TOPIC_KEYS.iter().filter_map(value_of).collect() }
+    }
+
+    /// Checks a topic's settings (M2) without looking at anything else.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG (40) with the key, its value and what is allowed: for an unknown key, for a value that the key does not
+    /// take, and for a key of Kafka's that this broker does not implement, unless it is set to its default (E12).
+    pub fn validate(&self, configs: &BTreeMap<String, String>) -> Result<(), ApiError> {
+        // M2
+        for (name, value) in configs {
+            let Some(key) = find(name) else {
+                return Err(invalid(format!("Unknown topic config name: {name}")));
+            };
+            if !key.kind.admits(value) {
+                return Err(invalid(format!(
+                    "Invalid value {value} for configuration {name}: must be {}",
+                    key.kind
+                )));
+            }
+            // E12: what is accepted is done
+            if key.stage != Stage::Served && key.default != Some(value.trim()) {
+                return Err(invalid(format!(
+                    "Invalid value {value} for configuration {name}: this broker does not implement it, only its default {:?} \
+                     is possible",
+                    key.default.unwrap_or("null")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value in force of one key, and where it comes from. `None`: no such key.
+    pub fn get(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<ConfigEntry> {
+        find(name).map(|key| self.entry(configs, key))
+    }
+
+    /// Every setting in force, in the order of the keys (M2, M9). Internal keys are left out.
+    pub fn effective(&self, configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+        TOPIC_KEYS.iter().filter(|key| key.default.is_some()).map(|key| self.entry(configs, key)).collect()
+    }
+
+    /// The effective `min.insync.replicas` of a partition with this many replicas.
+    pub fn min_insync_replicas(&self, configs: &BTreeMap<String, String>, replicas: usize) -> usize {
+        let set = self.get(configs, "min.insync.replicas").and_then(|entry| entry.value);
+        let wanted = set.and_then(|value| value.trim().parse().ok()).unwrap_or(1);
+        replicas.min(wanted)
+    }
+
+    fn entry(&self, configs: &BTreeMap<String, String>, key: &TopicKey) -> ConfigEntry {
+        let (value, source) = if let Some(value) = configs.get(key.name) {
+            (Some(value.clone()), ConfigSource::Topic)
+        } else if let Some(value) = self.from_broker.get(key.name) {
+            (Some(value.clone()), ConfigSource::StaticBroker)
+        } else {
+            (key.default.map(str::to_owned), ConfigSource::Default)
+        };
+        ConfigEntry { name: key.name, value, source }
+    }
+}
+
+impl Unit {
+    fn in_ms(self, value: &str, kind: Kind) -> String {
+        let factor: i64 = match self {
+            Unit::Same => 1,
+            Unit::Minutes => 60_000,
+            Unit::Hours => 3_600_000,
+        };
+        match (kind, value.parse::<i64>()) {
+            // the broker's key takes any negative number for "none", the topic's only -1
+            (Kind::Number { min: -1, .. }, Ok(number)) if number < 0 => "-1".to_owned(),
+            (Kind::Number { .. }, Ok(number)) => number.saturating_mul(factor).to_string(),
+            _ => value.to_owned(),
+        }
+    }
+}
+
+fn find(name: &str) -> Option<&'static TopicKey> {
+    TOPIC_KEYS.iter().find(|key| key.name == name)
+}
+
+/// Whether a broker key gives topics a default.
+pub(super) fn is_synonym(broker_key: &str) -> bool {
+    TOPIC_KEYS.iter().any(|key| key.synonyms.iter().any(|(name, _)| *name == broker_key))
+}
+
+pub(super) fn invalid(message: String) -> ApiError {
+    ApiError::new(ErrorCode::INVALID_CONFIG, message)
+}
+
+const fn topic_key(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    stage: Stage,
+    synonyms: &'static [(&'static str, Unit)],
+) -> TopicKey {
+    TopicKey { name, kind, default, stage, synonyms }
+}
+
+/// In the order of their names. Defaults, ranges and synonyms are those of `docs/reference/broker-configs.tsv`; a test compares.
+const TOPIC_KEYS: &[TopicKey] = &[
+    topic_key(
+        "cleanup.policy",
+        Kind::ListOf(&["compact", "delete"]),
+        Some("delete"),
+        Stage::Served,
+        &[("log.cleanup.policy", Unit::Same)],
+    ),
+    topic_key(
+        "compression.gzip.level",
+        Kind::GzipLevel,
+        Some("-1"),
+        Stage::Served,
+        &[("compression.gzip.level", Unit::Same)],
+    ),
+    topic_key(
+        "compression.lz4.level",
+        Kind::Number { min: 1, max: 17 },
+        Some("9"),
+        Stage::Served,
+        &[("compression.lz4.level", Unit::Same)],
+    ),
+    topic_key(
+        "compression.type",
+        Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        Some("producer"),
+        Stage::Served,
+        &[("compression.type", Unit::Same)],
+    ),
+    topic_key(
+        "compression.zstd.level",
+        Kind::Number { min: -131_072, max: 22 },
+        Some("3"),
+        Stage::Served,
+        &[("compression.zstd.level", Unit::Same)],
+    ),
+    topic_key(
+        "delete.retention.ms",
+        long(0),
+        Some("86400000"),
+        Stage::Later,
+        &[("log.cleaner.delete.retention.ms", Unit::Same)],
+    ),
+    topic_key(
+        "file.delete.delay.ms",
+        long(0),
+        Some("60000"),
+        Stage::Served,
+        &[("log.segment.delete.delay.ms", Unit::Same)],
+    ),
+    topic_key(
+        "flush.messages",
+        long(1),
+        Some("9223372036854775807"),
+        Stage::Served,
+        &[("log.flush.interval.messages", Unit::Same)],
+    ),
+    topic_key(
+        "flush.ms",
+        long(0),
+        Some("9223372036854775807"),
+        Stage::Served,
+        &[("log.flush.interval.ms", Unit::Same), ("log.flush.scheduler.interval.ms", Unit::Same)],
+    ),
+    topic_key("follower.replication.throttled.replicas", Kind::Text, Some(""), Stage::Later, &[]),
+    topic_key(
+        "index.interval.bytes",
+        int(0),
+        Some("4096"),
+        Stage::Served,
+        &[("log.index.interval.bytes", Unit::Same)],
+    ),
+    topic_key("internal.segment.bytes", int(i32::MIN as i64), None, Stage::Served, &[]),
+    topic_key("leader.replication.throttled.replicas", Kind::Text, Some(""), Stage::Later, &[]),
+    topic_key(
+        "local.retention.bytes",
+        long(-2),
+        Some("-2"),
+        Stage::Never,
+        &[("log.local.retention.bytes", Unit::Same)],
+    ),
+    topic_key(
+        "local.retention.ms",
+        long(-2),
+        Some("-2"),
+        Stage::Never,
+        &[("log.local.retention.ms", Unit::Same)],
+    ),
+    topic_key(
+        "max.compaction.lag.ms",
+        long(1),
+        Some("9223372036854775807"),
+        Stage::Later,
+        &[("log.cleaner.max.compaction.lag.ms", Unit::Same)],
+    ),
+    topic_key(
+        "max.message.bytes",
+        int(0),
+        Some("1048588"),
+        Stage::Served,
+        &[("message.max.bytes", Unit::Same)],
+    ),
+    topic_key(
+        "message.timestamp.after.max.ms",
+        long(0),
+        Some("3600000"),
+        Stage::Served,
+        &[("log.message.timestamp.after.max.ms", Unit::Same)],
+    ),
+    topic_key(
+        "message.timestamp.before.max.ms",
+        long(0),
+        Some("9223372036854775807"),
+        Stage::Served,
+        &[("log.message.timestamp.before.max.ms", Unit::Same)],
+    ),
+    topic_key(
+        "message.timestamp.type",
+        Kind::OneOf(&["CreateTime", "LogAppendTime"]),
+        Some("CreateTime"),
+        Stage::Served,
+        &[("log.message.timestamp.type", Unit::Same)],
+    ),
+    topic_key(
+        "min.cleanable.dirty.ratio",
+        Kind::Ratio,
+        Some("0.5"),
+        Stage::Later,
+        &[("log.cleaner.min.cleanable.ratio", Unit::Same)],
+    ),
+    topic_key(
+        "min.compaction.lag.ms",
+        long(0),
+        Some("0"),
+        Stage::Later,
+        &[("log.cleaner.min.compaction.lag.ms", Unit::Same)],
+    ),
+    topic_key(
+        "min.insync.replicas",
+        int(1),
+        Some("1"),
+        Stage::Served,
+        &[("min.insync.replicas", Unit::Same)],
+    ),
+    topic_key("preallocate", Kind::Boolean, Some("false"), Stage::Served, &[("log.preallocate", Unit::Same)]),
+    topic_key("remote.log.copy.disable", Kind::Boolean, Some("false"), Stage::Never, &[]),
+    topic_key("remote.log.delete.on.disable", Kind::Boolean, Some("false"), Stage::Never, &[]),
+    topic_key("remote.storage.enable", Kind::Boolean, Some("false"), Stage::Never, &[]),
+    topic_key(
+        "retention.bytes",
+        long(i64::MIN),
+        Some("-1"),
+        Stage::Served,
+        &[("log.retention.bytes", Unit::Same)],
+    ),
+    topic_key(
+        "retention.ms",
+        long(-1),
+        Some("604800000"),
+        Stage::Served,
+        &[
+            ("log.retention.ms", Unit::Same),
+            ("log.retention.minutes", Unit::Minutes),
+            ("log.retention.hours", Unit::Hours),
+        ],
+    ),
+    topic_key(
+        "segment.bytes",
+        int(1_048_576),
+        Some("1073741824"),
+        Stage::Served,
+        &[("log.segment.bytes", Unit::Same)],
+    ),
+    topic_key(
+        "segment.index.bytes",
+        int(4),
+        Some("10485760"),
+        Stage::Served,
+        &[("log.index.size.max.bytes", Unit::Same)],
+    ),
+    topic_key(
+        "segment.jitter.ms",
+        long(0),
+        Some("0"),
+        Stage::Served,
+        &[("log.roll.jitter.ms", Unit::Same), ("log.roll.jitter.hours", Unit::Hours)],
+    ),
+    topic_key(
+        "segment.ms",
+        long(1),
+        Some("604800000"),
+        Stage::Served,
+        &[("log.roll.ms", Unit::Same), ("log.roll.hours", Unit::Hours)],
+    ),
+    topic_key(
+        "unclean.leader.election.enable",
+        Kind::Boolean,
+        Some("false"),
+        Stage::Served,
+        &[("unclean.leader.election.enable", Unit::Same)],
+    ),
+];

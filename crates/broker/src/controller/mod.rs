@@ -1,0 +1,19 @@
+//! The controller: who decides about topics, partitions, leaders and producer ids, and the door to it.
+//!
+//! A broker never invents metadata (J30). It knows its cluster through one interface, [`MetadataSource`], which has a stream of
+//! committed changes and a handful of proposals (C25). Today one thing stands behind it, the [`LocalController`]: one static
+//! controller in the process, without consensus. For high availability of metadata use Apache Kafka's controllers: the
+//! same interface is meant for a member of such a cluster.
+//!
+//! * [`source`](MetadataSource): the interface, its requests and answers.
+//! * `local`, `topics`, `brokers`, `placement`: the decisions, a deterministic machine without I/O (C22).
+//! * `log`: the metadata log `__cluster_metadata-0` on `rohrpost-log` (C7, C21, C26).
+//! * `driver`: appends, syncs, applies, tells the listeners; then the caller gets its answer.
+
+mod source;
+
+pub use self::source::{
+    ApiError, BrokerHeartbeat, BrokerRegistration, ConfigEntry, ConfigSource, CreateTopics, CreatedTopic,
+    DeletedTopic, HeartbeatAnswer, MetadataListener, MetadataSource, NewTopic, PRODUCER_ID_BLOCK_LEN,
+    ProducerIdBlock, ReplicaAssignment, TopicRef,
+};
