@@ -19,6 +19,7 @@ pub mod crc;
 pub mod header;
 pub mod murmur2;
 pub mod read;
+pub mod reencode;
 pub mod validate;
 pub mod varint;
 
@@ -30,4 +31,5 @@ pub use header::{
 };
 pub use murmur2::murmur2;
 pub use read::{Batch, Batches, Headers, Part, Record, RecordError, Records};
+pub use reencode::{ReencodeError, reencode};
 pub use validate::{Answer, InvalidBatch, RejectedRecord, ValidateRules, Validated, single_batch, validate};
