@@ -198,36 +198,42 @@ mod in_rust {
 
     pub(in super::super) fn read(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
         frames::bound(input, limit)?;
-        let corrupt = |error: FrameDecoderError| Fault::Corrupt(error.to_string().into());
         let mut rest = input;
         while !rest.is_empty() {
             // a new decoder for each frame: a used one reserves the whole window that the next frame states
             let mut decoder = FrameDecoder::new();
             decoder.set_max_window_size(frames::WINDOW_MAX);
-            match decoder.init(&mut rest) {
-                Ok(()) => {}
+            // what a frame with a large window decodes stays in the decoder; but nothing that is allowed out refers further back than
+            // the limit, so a window of that size does
+            let (head, tail) = frames::with_smaller_window(rest, limit);
+            let mut source = head.as_slice().chain(tail);
+            match decoder.init(&mut source) {
+                Ok(()) => rest = source.into_inner().1,
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                     length,
                     ..
                 })) => {
-                    rest = rest.get(length as usize..).ok_or(Fault::corrupt("a frame is cut short"))?;
+                    rest = source
+                        .into_inner()
+                        .1
+                        .get(length as usize..)
+                        .ok_or(Fault::corrupt("a frame is cut short"))?;
                     continue;
                 }
-                Err(error) => return Err(corrupt(error)),
+                Err(error) => return Err(corrupt(&error)),
             }
             while !decoder.is_finished() {
-                decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1)).map_err(corrupt)?;
-                // what the decoder still holds counts too, or a frame with a large window would grow in there
-                if decoder_holds(&decoder) > limit - out.len() {
+                decoder
+                    .decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1))
+                    .map_err(|error| corrupt(&error))?;
+                let ready = decoder.can_collect();
+                if ready > limit - out.len() {
                     return Err(Fault::TooLarge);
                 }
-                let ready = decoder.can_collect();
                 let start = out.len();
                 grow(out, ready, limit);
                 out.resize(start + ready, 0);
-                decoder
-                    .read_exact(&mut out[start..])
-                    .map_err(|error| Fault::Corrupt(error.to_string().into()))?;
+                decoder.read_exact(&mut out[start..]).map_err(|error| corrupt(&error))?;
             }
             if decoder
                 .get_checksum_from_data()
@@ -239,8 +245,8 @@ mod in_rust {
         Ok(())
     }
 
-    fn decoder_holds(decoder: &FrameDecoder) -> usize {
-        decoder.can_collect()
+    fn corrupt(error: &dyn std::error::Error) -> Fault {
+        Fault::Corrupt(error.to_string().into())
     }
 }
 
@@ -391,6 +397,23 @@ mod frames {
             Some(size) => Ok(Walked { bound: size, certain: size }),
             None => Ok(Walked { bound, certain }),
         }
+    }
+
+    /// The header of the frame at the start of `input` with a window of about `limit` bytes, if it states a larger one, and what follows.
+    #[cfg(not(feature = "zstd"))]
+    pub(super) fn with_smaller_window(input: &[u8], limit: usize) -> (Vec<u8>, &[u8]) {
+        // magic, descriptor, window
+        let (head, tail) = input.split_at(input.len().min(6));
+        let mut head = head.to_vec();
+        let is_frame = head.len() == 6 && head[..4] == MAGIC.to_le_bytes();
+        if is_frame && head[4] & 0x20 == 0 {
+            let enough = (limit as u64).clamp(BLOCK_LEN_MAX, WINDOW_MAX).next_power_of_two();
+            let exponent = (enough.trailing_zeros() - 10) as u8;
+            if head[5] > exponent << 3 {
+                head[5] = exponent << 3;
+            }
+        }
+        (head, tail)
     }
 
     fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Fault> {
