@@ -248,6 +248,9 @@ impl Client {
             return Err(ClientError::UnknownNode(unknown));
         }
         self.failures.retain(|node, _| !nodes.contains(node));
+        // A connection that ended since the last call shows only now; a request over it would be of unknown fate.
+        self.poll(Duration::ZERO)?;
+        self.take_failures();
         let deadline = self.deadline();
         loop {
             let now_ms = self.now_ms();

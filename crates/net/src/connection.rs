@@ -345,20 +345,20 @@ impl<O> Connection<O> {
         cx: &mut Context<'_, O>,
     ) -> Step {
         self.resolution_pending = false;
-        if !matches!(self.state, State::Resolving { .. }) {
-            return Step::None;
-        }
-        let next = found.and_then(|found| {
-            self.addresses.resolved(&found);
-            self.addresses.take_next().ok_or_else(|| "it has no addresses".to_owned())
-        });
-        match next {
-            Ok(to) => self.connect_to(to, cx),
-            Err(message) => {
-                self.close(self.resolve_error(message), cx);
-                Step::None
+        match (&self.state, found) {
+            (State::Resolving { .. }, Ok(found)) => {
+                self.addresses.resolved(&found);
+                match self.addresses.take_next() {
+                    Some(to) => return self.connect_to(to, cx),
+                    None => self.close(self.resolve_error("it has no addresses".into()), cx),
+                }
             }
+            (State::Resolving { .. }, Err(message)) => self.close(self.resolve_error(message), cx),
+            // It came after the connection gave up, and serves the next attempt: a resolver that is always slow helps too.
+            (State::Disconnected, Ok(found)) => self.addresses.resolved(&found),
+            _ => {}
         }
+        Step::None
     }
 
     /// The TCP connection stands: asks for the broker's versions (CON-6).

@@ -131,6 +131,8 @@ impl fmt::Display for Disconnect {
             Self::UnsupportedVersion => {
                 f.write_str("the broker supports no ApiVersions version of this client")
             }
+            // That error says it already.
+            Self::Protocol(ProtocolError::Frame(e)) => e.fmt(f),
             Self::Protocol(e) => write!(f, "{e}; is this the port of a Kafka broker, without TLS?"),
             Self::Idle => f.write_str("closed after connections.max.idle.ms without traffic"),
             Self::Local => f.write_str("closed by this client"),

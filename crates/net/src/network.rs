@@ -585,3 +585,19 @@ fn emptied<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
     slices.clear();
     slices.into_iter().map(|_| IoSlice::new(&[])).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_slices_is_used_again() {
+        let bytes = [1, 2, 3];
+        let mut slices = Vec::with_capacity(100);
+        slices.push(IoSlice::new(&bytes));
+        let (memory, capacity) = (slices.as_ptr() as usize, slices.capacity());
+        let emptied: Vec<IoSlice<'static>> = emptied(slices);
+        assert!(emptied.is_empty());
+        assert_eq!((emptied.as_ptr() as usize, emptied.capacity()), (memory, capacity));
+    }
+}

@@ -1,8 +1,11 @@
 //! The blocking client against scripted brokers.
 
+#![allow(clippy::unwrap_used)] // tests may, helpers of tests too
+
 mod common;
 
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::thread;
 
 use common::{Peer, Request, closed_port, serve};
@@ -59,8 +62,9 @@ fn answer(request: &Request, brokers: &[(i32, SocketAddr)], leaders: &[i32], err
 
 #[test]
 fn a_refused_connection_names_the_address_and_asks_whether_a_broker_runs() {
-    let address = address(closed_port());
-    let error = Client::connect(&[address.clone()], soon()).unwrap_err();
+    let closed = closed_port();
+    let address = address(closed.address);
+    let error = Client::connect(std::slice::from_ref(&address), soon()).unwrap_err();
     let expected = format!(
         "could not connect to {address} within 250 ms: connection refused; is a broker running there?"
     );
@@ -70,7 +74,8 @@ fn a_refused_connection_names_the_address_and_asks_whether_a_broker_runs() {
 #[test]
 fn each_of_several_addresses_is_named_with_its_reason() {
     let silent = serve(vec![Box::new(|mut peer: Peer| peer.wait_for_end())]);
-    let (refused, silent_address) = (address(closed_port()), address(silent.address));
+    let closed = closed_port();
+    let (refused, silent_address) = (address(closed.address), address(silent.address));
     let error = Client::connect(&[refused.clone(), silent_address.clone()], soon()).unwrap_err();
     let expected = format!(
         "could not connect to any of 2 addresses within 250 ms:\n  {refused}: connection refused\n  \
@@ -93,7 +98,8 @@ fn one_live_server_among_dead_ones_is_enough() {
         peer.shake_hands();
         peer.wait_for_end();
     })]);
-    let addresses = [address(closed_port()), address(live.address), address(closed_port())];
+    let closed = [closed_port(), closed_port()];
+    let addresses = [address(closed[0].address), address(live.address), address(closed[1].address)];
     let mut client = Client::connect(&addresses, ClientConfig::default()).unwrap();
     assert_eq!(client.route(Target::Any).unwrap(), -2);
 }
@@ -108,7 +114,7 @@ fn a_server_of_another_protocol_is_an_error_at_once() {
     let server = serve(vec![Box::new(script)]);
     let config = ClientConfig { connect_timeout_ms: 3_600_000, ..ClientConfig::default() };
     let error = Client::connect(&[address(server.address)], config).unwrap_err();
-    assert!(error.to_string().contains("is this the port of a Kafka broker"), "{error}");
+    assert!(error.to_string().contains("speaks another protocol"), "{error}");
 }
 
 #[test]
@@ -186,6 +192,27 @@ fn metadata_is_asked_for_again_when_the_connection_is_lost() {
     let server = serve(vec![Box::new(lost), Box::new(kept)]);
     let mut client = Client::connect(&[address(server.address)], ClientConfig::default()).unwrap();
     assert_eq!(client.metadata(None).unwrap().brokers.len(), 1);
+}
+
+#[test]
+fn a_connection_that_ended_between_two_calls_is_made_anew() {
+    let once = |mut peer: Peer| {
+        let own = peer.0.local_addr().unwrap();
+        peer.shake_hands();
+        let request = peer.request().unwrap();
+        peer.send(&answer(&request, &[(5, own)], &[5], ErrorCode::NONE));
+    };
+    let (ended, end) = mpsc::channel();
+    let first = move |peer: Peer| {
+        once(peer);
+        ended.send(()).unwrap();
+    };
+    let server = serve(vec![Box::new(first), Box::new(once)]);
+    let mut client = Client::connect(&[address(server.address)], ClientConfig::default()).unwrap();
+    let request = MetadataRequest { allow_auto_topic_creation: false, ..Default::default() };
+    client.call(Target::Any, &request).unwrap();
+    end.recv().unwrap();
+    client.call(Target::Any, &request).unwrap();
 }
 
 #[test]

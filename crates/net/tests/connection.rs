@@ -1,5 +1,7 @@
 //! One connection, driven by scripted bytes and a clock made of a number.
 
+#![allow(clippy::unwrap_used)] // tests may, helpers of tests too
+
 mod common;
 
 use std::io::{self, IoSlice};
@@ -540,6 +542,19 @@ fn a_resolver_that_hangs_is_waited_for_no_longer_than_a_connect_and_not_asked_tw
     assert_eq!(rig.connection.state(), NodeState::Resolving);
     let found = vec!["10.0.0.1:9092".parse().unwrap()];
     assert!(matches!(rig.with(|c, cx| c.handle_resolved(Ok(found), cx)), Step::Connect(_)));
+}
+
+#[test]
+fn a_resolver_that_answers_too_late_serves_the_next_attempt() {
+    // CON-2
+    let mut rig = Rig::to("kafka", NetConfig::default());
+    assert_eq!(rig.with(|c, cx| c.connect(cx)), Step::Resolve);
+    rig.sleep(12_000);
+    rig.disconnected();
+    let late = SocketAddr::from(([10, 0, 0, 1], 9092));
+    assert_eq!(rig.with(|c, cx| c.handle_resolved(Ok(vec![late]), cx)), Step::None);
+    rig.sleep(100);
+    assert_eq!(rig.with(|c, cx| c.connect(cx)), Step::Connect(late));
 }
 
 #[test]

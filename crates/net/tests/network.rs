@@ -1,5 +1,7 @@
 //! The network on real sockets of loopback, against a broker that does what a test tells it.
 
+#![allow(clippy::unwrap_used)] // tests may, helpers of tests too
+
 mod common;
 
 use std::io;
@@ -159,7 +161,8 @@ fn echo_requests(mut peer: Peer) {
 #[test]
 fn a_refused_connection_is_reported_with_its_address_and_backs_off() {
     // CON-4
-    let address = closed_port();
+    let closed = closed_port();
+    let address = closed.address;
     let mut rig = Rig::new(NetConfig {
         reconnect_backoff_ms: 300_000,
         reconnect_backoff_max_ms: 600_000,
@@ -252,7 +255,7 @@ fn a_server_of_another_protocol_is_noticed() {
     rig.net.set_node(1, "127.0.0.1", server.address.port());
     assert!(!rig.net.ready(1, rig.now()));
     let reason = rig.next_disconnect().0;
-    assert!(reason.to_string().contains("is this the port of a Kafka broker"), "{reason}");
+    assert!(reason.to_string().contains("speaks another protocol"), "{reason}");
 }
 
 #[test]
@@ -346,7 +349,8 @@ impl Resolve for Names {
 fn a_name_with_a_dead_and_a_live_address_is_connected_through_the_second() {
     // CON-2
     let server = serve(vec![Box::new(echo)]);
-    let names = Names(Ok(vec![closed_port(), server.address]));
+    let closed = closed_port();
+    let names = Names(Ok(vec![closed.address, server.address]));
     let config = NetConfig { reconnect_backoff_ms: 1, reconnect_backoff_max_ms: 1, ..NetConfig::default() };
     let mut rig = Rig::new(config.clone());
     rig.net = Net::with_resolver(config, Arc::new(names)).unwrap();
@@ -453,8 +457,9 @@ fn the_node_whose_last_attempt_is_oldest_is_tried_first() {
     // MET-10
     let mut rig =
         Rig::new(NetConfig { reconnect_backoff_ms: 0, reconnect_backoff_max_ms: 0, ..NetConfig::default() });
+    let closed = closed_port();
     for (node, at) in [(1, 300), (2, 100), (3, 200)] {
-        rig.net.set_node(node, "127.0.0.1", closed_port().port());
+        rig.net.set_node(node, "127.0.0.1", closed.address.port());
         assert!(!rig.net.ready(node, at));
         rig.net.disconnect(node, at);
     }

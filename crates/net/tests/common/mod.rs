@@ -1,9 +1,12 @@
 //! Frames by hand, and a broker that does what a test tells it.
 #![allow(dead_code)] // Each test binary uses a part.
+#![allow(clippy::unwrap_used)] // Tests may, and this is a part of them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
+
+use socket2::{Domain, Socket, Type};
 
 /// A frame: size and content.
 pub(crate) fn frame(content: &[u8]) -> Vec<u8> {
@@ -118,7 +121,15 @@ pub(crate) fn serve(scripts: Vec<Box<dyn FnOnce(Peer) + Send>>) -> Server {
     Server { address, thread }
 }
 
-/// A port of loopback on which nobody listens.
-pub(crate) fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A port of loopback on which nobody listens, taken so that nobody will.
+pub(crate) struct ClosedPort {
+    pub(crate) address: SocketAddr,
+    _socket: Socket,
+}
+
+pub(crate) fn closed_port() -> ClosedPort {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    ClosedPort { address, _socket: socket }
 }
