@@ -53,7 +53,9 @@ fn find(api_key: i16) -> Result<&'static Api, CodecError> {
 
 pub(crate) fn reencode<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> Result<Vec<u8>, CodecError> {
     // what is encoded is not longer than what was decoded: lengths are the shortest possible and nothing is added
-    let mut input = Decoder::new(body).keep_unknown_tags(true).set_aside(body.len());
+    let mut input = Decoder::new(body).keep_unknown_tags(true);
+    let budget = input.budget() - body.len();
+    input = input.with_budget(budget);
     let message = M::decode(&mut input, version).map_err(CodecError::Decode)?;
     let mut out = Encoder::with_capacity(message.encoded_len(version).map_err(CodecError::Encode)?);
     message.encode(&mut out, version).map_err(CodecError::Encode)?;

@@ -55,7 +55,8 @@ pub enum HeaderError {
 
 impl<'a> RequestHeader<'a> {
     /// Reads the header of a request, in the version that its API key and API version imply. The decoder stands before
-    /// the body then.
+    /// the body then. Only [stable versions](ApiKey::versions) of APIs that this crate has pass; which of them a
+    /// listener serves is for the caller to check.
     ///
     /// ApiVersions in a version that does not exist is no error (G3): the header is read, the body is not to be
     /// looked at, and the answer is [`unsupported`](crate::messages::ApiVersionsResponse::unsupported) in version 0.
@@ -64,12 +65,12 @@ impl<'a> RequestHeader<'a> {
         let [k0, k1, v0, v1] =
             ahead.array().map_err(|e| HeaderError::Malformed(e.within("RequestHeader", "api_key")))?;
         let (api_key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
-        // G1
-        let known = ApiKey::from_i16(api_key).filter(|api| !api.all_versions().is_empty());
+        // G1; versions that are not in force count as unknown
+        let known = ApiKey::from_i16(api_key).filter(|api| !api.versions().is_empty());
         let Some(api) = known else {
             return Err(HeaderError::UnknownApi { api_key, version });
         };
-        if api != ApiKey::ApiVersions && !api.all_versions().contains(version) {
+        if api != ApiKey::ApiVersions && !api.versions().contains(version) {
             return Err(HeaderError::UnsupportedVersion { api, version });
         }
         let header =
@@ -86,7 +87,7 @@ impl fmt::Display for HeaderError {
                 write!(f, "unknown API key {api_key} (version {version})")
             }
             Self::UnsupportedVersion { api, version } => {
-                write!(f, "{api} has no version {version}; versions {} are known", api.all_versions())
+                write!(f, "{api} has no version {version}; versions {} are known", api.versions())
             }
         }
     }

@@ -1,10 +1,12 @@
 //! The golden vectors: bytes as Apache Kafka 4.3.1 writes them.
 
+#[macro_use]
 mod common;
 
 use common::{Vector, body_vectors, vectors};
 use rohrpost_protocol::{
-    ApiKey, Decoder, Encoder, Kind, Message, RequestHeader, ResponseHeader, describe_body, frame,
+    ApiKey, Decoder, Encoder, HeaderError, Kind, Message, RequestHeader, ResponseHeader, describe_body,
+    frame,
     messages::{self, *},
     metadata_log::MetadataRecord,
     reencode_body,
@@ -117,8 +119,17 @@ fn every_frame_of_a_known_api_is_taken_apart_and_put_together_again() {
                     "{}",
                     vector.id
                 );
-                let (api, header) = RequestHeader::read(&mut input).expect(&vector.id);
-                assert_eq!((api, header.api_version), (vector.api, vector.version), "{}", vector.id);
+                let header = if vector.api.versions().contains(vector.version) {
+                    let (api, header) = RequestHeader::read(&mut input).expect(&vector.id);
+                    assert_eq!(api, vector.api, "{}", vector.id);
+                    header
+                } else {
+                    // not in force: a broker does not even look at it
+                    let refused = RequestHeader::read(&mut Decoder::new(input.rest()));
+                    assert!(matches!(refused, Err(HeaderError::UnsupportedVersion { .. })), "{}", vector.id);
+                    RequestHeader::decode(&mut input, header_version).expect(&vector.id)
+                };
+                assert_eq!(header.api_version, vector.version, "{}", vector.id);
                 assert_eq!(header.client_id, vector.json["clientId"].as_str(), "{}", vector.id);
                 header.encode(&mut out, header_version).expect(&vector.id);
             }
@@ -229,27 +240,11 @@ fn encode_default(api: ApiKey, kind: Kind, version: i16) -> Vec<u8> {
             match (api, kind) {
                 $((ApiKey::$api, Kind::Request) => default_of::<messages::$request>(version),
                 (ApiKey::$api, Kind::Response) => default_of::<messages::$response>(version),)*
-                _ => panic!("{api} is not in this list"),
+                _ => panic!("{api} is not in the list of the tests"),
             }
         };
     }
-    by_api! {
-        Produce ProduceRequest ProduceResponse,
-        Fetch FetchRequest FetchResponse,
-        ListOffsets ListOffsetsRequest ListOffsetsResponse,
-        Metadata MetadataRequest MetadataResponse,
-        FindCoordinator FindCoordinatorRequest FindCoordinatorResponse,
-        ApiVersions ApiVersionsRequest ApiVersionsResponse,
-        CreateTopics CreateTopicsRequest CreateTopicsResponse,
-        DeleteTopics DeleteTopicsRequest DeleteTopicsResponse,
-        InitProducerId InitProducerIdRequest InitProducerIdResponse,
-        OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse,
-        DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
-        CreatePartitions CreatePartitionsRequest CreatePartitionsResponse,
-        IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,
-        DescribeCluster DescribeClusterRequest DescribeClusterResponse,
-        DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse,
-    }
+    for_each_api!(by_api)
 }
 
 /// Anything else than an object would be a mistake in the vectors.

@@ -33,7 +33,7 @@ pub struct CreatePartitionsTopic<'a> {
 #[derive(Debug, Clone, PartialEq, Message)]
 pub struct CreatePartitionsAssignment {
     /// The brokers, the preferred leader first.
-    pub broker_ids: Vec<i32>,
+    pub broker_ids: Box<[i32]>,
     /// Tagged fields that this version does not know.
     pub unknown_tags: UnknownTags,
 }

@@ -40,7 +40,7 @@ pub struct CreatableReplicaAssignment {
     /// The partition's number.
     pub partition_index: i32,
     /// The brokers, the preferred leader first.
-    pub broker_ids: Vec<i32>,
+    pub broker_ids: Box<[i32]>,
     /// Tagged fields that this version does not know.
     pub unknown_tags: UnknownTags,
 }

@@ -181,7 +181,7 @@ pub struct PartitionData<'a> {
     pub snapshot_id: SnapshotId,
     /// Transactions to drop; only with isolation level 1.
     #[kafka(ignorable)]
-    pub aborted_transactions: Option<Vec<AbortedTransaction>>,
+    pub aborted_transactions: Option<Box<[AbortedTransaction]>>,
     /// The replica to read from instead; -1: none.
     #[kafka(versions = "11+", default = -1)]
     pub preferred_read_replica: i32,

@@ -3,6 +3,9 @@
 //! Structs and fields have the names of Kafka's tables (`docs/reference/messages/api`), fields in snake case. The names of
 //! inner structs are unique within an API only: where two APIs share one, take it from the API's module.
 //!
+//! Arrays inside partitions are boxed slices: there are many of them in one message, and a word less in each keeps
+//! honest answers away from the bound on memory. `vec.into()` and `collect()` make one.
+//!
 //! The list below is all that the rest of the crate knows of an API. `docs/adding-an-api.md` says how to add one.
 
 use std::fmt;

@@ -96,7 +96,7 @@ pub struct PartitionProduceResponse<'a> {
     pub log_start_offset: i64,
     /// The records that made the broker refuse the batch.
     #[kafka(versions = "8+", ignorable)]
-    pub record_errors: Vec<BatchIndexAndErrorMessage<'a>>,
+    pub record_errors: Box<[BatchIndexAndErrorMessage<'a>]>,
     /// More about the error, for people.
     #[kafka(versions = "8+", default = null, ignorable)]
     pub error_message: Option<&'a str>,

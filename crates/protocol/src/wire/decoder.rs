@@ -36,9 +36,10 @@ impl<'a> Decoder<'a> {
         self
     }
 
-    /// Takes this many bytes from the budget, for what the caller will allocate himself.
-    pub fn set_aside(mut self, bytes: usize) -> Self {
-        self.budget = self.budget.saturating_sub(bytes);
+    /// Another budget: a lower one where the caller allocates as well, a higher one where the peer is trusted and the
+    /// message may be made of many small parts (a full fetch of tens of thousands of partitions without news).
+    pub fn with_budget(mut self, bytes: usize) -> Self {
+        self.budget = bytes;
         self
     }
 
