@@ -1,0 +1,127 @@
+//! Making appends durable, so that one sync serves all appends before it (U3, group commit).
+
+use std::sync::Arc;
+
+use super::Log;
+use crate::error::{DirHealth, LogError};
+use crate::storage::{File, Storage};
+
+/// A sync that is about to run, without the log: [`Log::prepare_flush`] makes it under the partition's lock, [`Flush::run`]
+/// waits for the disk outside of it, [`Log::complete_flush`] moves the recovery point. Appends go on meanwhile (D12).
+#[derive(Debug)]
+pub struct Flush {
+    storage: Arc<dyn Storage>,
+    dir: String,
+    sync_dir: bool,
+    files: Vec<(String, Arc<dyn File>)>,
+    health: DirHealth,
+    upto: i64,
+    bytes: u64,
+}
+
+impl Flush {
+    /// The log end that is durable once this has run.
+    pub fn upto(&self) -> i64 {
+        self.upto
+    }
+
+    /// Syncs data, and the directory if names in it changed (D14). A failure takes the directory offline and must not be
+    /// tried again (D31).
+    pub fn run(&self) -> Result<(), LogError> {
+        self.health.check()?;
+        let result = self.sync();
+        self.health.note(result)
+    }
+
+    fn sync(&self) -> Result<(), LogError> {
+        for (path, file) in &self.files {
+            file.sync().map_err(|e| LogError::storage("syncing", path, e))?;
+        }
+        if self.sync_dir {
+            // D14
+            self.storage.sync_dir(&self.dir).map_err(|e| LogError::storage("syncing", &self.dir, e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Everything appended so far is durable when this returns (D13, D14). The simple form of the three calls below.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        let flush = self.prepare_flush()?;
+        flush.run()?;
+        self.complete_flush(flush);
+        Ok(())
+    }
+
+    /// What has to be synced for everything appended so far.
+    pub fn prepare_flush(&mut self) -> Result<Flush, LogError> {
+        self.health.check()?;
+        let files = self.files_to_sync();
+        let files = self.health.note(files)?;
+        Ok(Flush {
+            storage: Arc::clone(&self.storage),
+            dir: self.dir.clone(),
+            sync_dir: std::mem::take(&mut self.dir_changed),
+            files,
+            health: self.health.clone(),
+            upto: self.log_end,
+            bytes: self.unflushed_bytes,
+        })
+    }
+
+    /// Takes note of a flush that [`ran`](Flush::run) without error.
+    pub fn complete_flush(&mut self, flush: Flush) {
+        // A truncation may have come between.
+        let upto = flush.upto.min(self.log_end);
+        if upto > self.recovery_point {
+            self.recovery_point = upto;
+        }
+        self.unflushed_bytes = self.unflushed_bytes.saturating_sub(flush.bytes);
+    }
+
+    /// Whether a segment was closed since the last flush, so that a background flush is due (D11).
+    pub fn needs_flush_after_roll(&self) -> bool {
+        self.recovery_point < self.active().base_offset
+    }
+
+    /// Syncs everything, trims the indexes and writes a producer snapshot at the log's end (D21). The recovery point that
+    /// goes into the checkpoint is the result.
+    ///
+    /// # Errors
+    /// After an error the directory must not get its clean-shutdown file.
+    pub fn close(mut self) -> Result<i64, LogError> {
+        // D21
+        self.health.check()?;
+        let result = self.finish();
+        self.health.clone().note(result)?;
+        Ok(self.recovery_point)
+    }
+
+    fn finish(&mut self) -> Result<(), LogError> {
+        self.active_mut().finish()?;
+        // I11
+        self.write_snapshot(self.log_end)?;
+        let mut files = self.files_to_sync()?;
+        if let Some(active) = self.segments.last_mut() {
+            files.extend(active.files(false)?);
+        }
+        for (path, file) in &files {
+            file.sync().map_err(|e| LogError::storage("syncing", path, e))?;
+        }
+        self.storage.sync_dir(&self.dir).map_err(|e| LogError::storage("syncing", &self.dir, e))?;
+        self.recovery_point = self.log_end;
+        Ok(())
+    }
+
+    fn files_to_sync(&mut self) -> Result<Vec<(String, Arc<dyn File>)>, LogError> {
+        let mut files = std::mem::take(&mut self.unsynced_snapshots);
+        let last = self.segments.len() - 1;
+        // From the segment that holds the recovery point on.
+        let first = self.segments.partition_point(|s| s.base_offset <= self.recovery_point).saturating_sub(1);
+        for (i, segment) in self.segments.iter_mut().enumerate().skip(first) {
+            files.extend(segment.files(i == last)?);
+        }
+        Ok(files)
+    }
+}
