@@ -14,7 +14,7 @@ use crate::error::LogError;
 use crate::log::{OpenOptions, append::note_producer, write_snapshot};
 use crate::producer_state::ProducerStates;
 use crate::segment::{self, Segment, base_of, file_name};
-use crate::storage::{self, File, Storage};
+use crate::storage::{self, File, NamedFile, Storage};
 
 /// The parts of a log, ready for use.
 pub(crate) struct Loaded {
@@ -24,7 +24,7 @@ pub(crate) struct Loaded {
     pub(crate) recovery_point: i64,
     pub(crate) producers: ProducerStates,
     /// A snapshot written here and not yet synced.
-    pub(crate) snapshot: Option<(String, Arc<dyn File>)>,
+    pub(crate) snapshot: Option<NamedFile>,
 }
 
 /// Reads the directory of a log and repairs it.

@@ -7,7 +7,7 @@ use rohrpost_record::{BatchHeader, HEADER_LEN};
 use crate::config::LogConfig;
 use crate::error::LogError;
 use crate::index::{OffsetEntry, OffsetIndex, TimeIndex};
-use crate::storage::{self, File, OpenMode, Storage};
+use crate::storage::{self, File, NamedFile, OpenMode, Storage};
 
 /// `<20 digits><suffix>` (8.2).
 pub(crate) fn file_name(base_offset: i64, suffix: &str) -> String {
@@ -346,7 +346,7 @@ impl Segment {
 
     /// The files that a sync of this segment covers: of the active one the batches alone, since its indexes are rebuilt
     /// after a crash anyway (D16).
-    pub(crate) fn files(&mut self, active: bool) -> Result<Vec<(String, Arc<dyn File>)>, LogError> {
+    pub(crate) fn files(&mut self, active: bool) -> Result<Vec<NamedFile>, LogError> {
         let mut files = vec![(self.path.clone(), Arc::clone(&self.file))];
         if !active {
             self.offsets.write_pending()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Log;
 use crate::error::{DirHealth, LogError};
-use crate::storage::{File, Storage};
+use crate::storage::{NamedFile, Storage};
 
 /// A sync that is about to run, without the log: [`Log::prepare_flush`] makes it under the partition's lock, [`Flush::run`]
 /// waits for the disk outside of it, [`Log::complete_flush`] moves the recovery point. Appends go on meanwhile (D12).
@@ -13,7 +13,7 @@ pub struct Flush {
     storage: Arc<dyn Storage>,
     dir: String,
     sync_dir: bool,
-    files: Vec<(String, Arc<dyn File>)>,
+    files: Vec<NamedFile>,
     health: DirHealth,
     upto: i64,
     bytes: u64,
@@ -114,7 +114,7 @@ impl Log {
         Ok(())
     }
 
-    fn files_to_sync(&mut self) -> Result<Vec<(String, Arc<dyn File>)>, LogError> {
+    fn files_to_sync(&mut self) -> Result<Vec<NamedFile>, LogError> {
         let mut files = std::mem::take(&mut self.unsynced_snapshots);
         let last = self.segments.len() - 1;
         // From the segment that holds the recovery point on.

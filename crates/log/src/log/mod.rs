@@ -26,7 +26,7 @@ use crate::error::{DirHealth, LogError};
 use crate::producer_state::{Producer, ProducerStates};
 use crate::recovery;
 use crate::segment::Segment;
-use crate::storage::{self, File, OpenMode, Storage};
+use crate::storage::{self, NamedFile, OpenMode, Storage};
 
 /// How a log is opened.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +64,7 @@ pub struct Log {
     /// Names in the directory changed since its last sync (D14).
     dir_changed: bool,
     /// Producer snapshots written since the last flush (D11).
-    unsynced_snapshots: Vec<(String, Arc<dyn File>)>,
+    unsynced_snapshots: Vec<NamedFile>,
     jitter_seed: u64,
     /// For decompressed records; reused.
     scratch: Vec<u8>,
@@ -293,7 +293,7 @@ pub(crate) fn write_snapshot(
     dir: &str,
     offset: i64,
     producers: &ProducerStates,
-) -> Result<(String, Arc<dyn File>), LogError> {
+) -> Result<NamedFile, LogError> {
     let path = storage::join(dir, &crate::segment::file_name(offset, ".snapshot"));
     let written = storage.open(&path, OpenMode::Truncate).and_then(|file| {
         file.write_at(0, &producers.to_snapshot())?;

@@ -112,6 +112,9 @@ pub struct Entry {
     pub is_dir: bool,
 }
 
+/// A file and its path, for messages.
+pub(crate) type NamedFile = (String, Arc<dyn File>);
+
 /// `directory/name`.
 pub(crate) fn join(directory: &str, name: &str) -> String {
     format!("{directory}/{name}")
