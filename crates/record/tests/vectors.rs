@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{bytes, case, cases, hex_of, id, int, java, unhex};
+use common::{READS_ZSTD, bytes, case, cases, hex_of, id, int, is_readable, java, unhex};
 use rohrpost_record::control::{
     self, ControlBatch, ControlRecord, ControlType, EndTxnMarker, KRaftVersion, LeaderChange, SnapshotFooter,
     SnapshotHeader, Voters,
@@ -155,7 +155,7 @@ fn assert_record(record: &Record<'_>, want: &Value, name: &str) {
 #[test]
 fn records_are_read_as_java_reads_them() {
     let mut scratch = Vec::new();
-    for case in cases("batches.jsonl") {
+    for case in cases("batches.jsonl").into_iter().filter(is_readable) {
         let (hex, name) = (hex_of(&case), id(&case));
         let batch = Batch::parse(&hex).expect("a batch");
         let want = case["records"].as_array().expect("records");
@@ -272,7 +272,7 @@ fn compressed_batches_hold_the_same_records_again() {
         assert_eq!(count, int(&case["batch"]["recordsCount"]));
         checked += 1;
     }
-    assert!(checked >= 30, "{checked}");
+    assert!(checked >= if READS_ZSTD { 30 } else { 20 }, "{checked}");
 }
 
 /// L2, L3: what Java's leader takes, the validation takes
@@ -280,7 +280,7 @@ fn compressed_batches_hold_the_same_records_again() {
 fn batches_that_a_leader_takes_are_valid() {
     let mut scratch = Vec::new();
     let rules = ValidateRules { now_ms: 1_750_000_060_000, ..ValidateRules::default() };
-    for case in cases("batches.jsonl") {
+    for case in cases("batches.jsonl").into_iter().filter(is_readable) {
         if java(&case, "appendAsLeader").is_some_and(|outcome| outcome.is_ok()) {
             let hex = hex_of(&case);
             let batch = single_batch(Some(&hex)).unwrap_or_else(|e| panic!("{}: {e}", id(&case)));

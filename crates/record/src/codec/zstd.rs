@@ -163,7 +163,7 @@ mod in_rust {
     }
 
     struct Pieces<'i, 'a> {
-        input: &'i mut dyn Iterator<Item = &[u8]>,
+        input: &'i mut dyn Iterator<Item = &'a [u8]>,
         piece: &'a [u8],
     }
 

@@ -61,3 +61,11 @@ pub(crate) fn java<'v>(case: &'v Value, station: &str) -> Option<Result<&'v Valu
         None => Err(outcome["error"].as_str().unwrap_or("an error that Kafka has no name for")),
     })
 }
+
+/// Whether this build reads zstd; the tests of a build without it leave those cases out.
+pub(crate) const READS_ZSTD: bool = cfg!(any(feature = "zstd", feature = "zstd-rust"));
+
+/// Whether this build reads a case of `batches.jsonl`.
+pub(crate) fn is_readable(case: &Value) -> bool {
+    READS_ZSTD || case["compression"] != "zstd"
+}
