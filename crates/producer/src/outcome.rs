@@ -1,12 +1,19 @@
-//! What became of a record: the types a user sees (`Delivered`, `DeliveryError`, `SendError`) and the one that the
-//! sender hands to a batch (`BatchResult`).
+//! What became of a record: the types a user sees ([`Delivered`], [`DeliveryError`], [`SendError`], [`Refusal`]) and the one
+//! that the sender hands to a batch (`BatchResult`).
+//!
+//! Two borders matter. Before a record is *accepted*, a failure is the `Err` of the call and hands the record back: a
+//! [`Refusal`] says why (CMPL-7). After it, the failure is the `Delivery`'s: a [`DeliveryError`] says what is certain.
 //!
 //! The promise is CMPL-8: `NotWritten` is said only if no attempt can have written the record; when any attempt may
 //! have, the outcome is `Unknown`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rohrpost_protocol::ErrorCode;
+
+use crate::delivery::Completion;
+use crate::record::Record;
 
 /// How certain it is that a failed record is not in the log (CMPL-8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +22,242 @@ pub enum Outcome {
     NotWritten,
     /// The broker may have written it: sending it again may duplicate it.
     Unknown,
+}
+
+/// Where a record ended up (API-5): in the log, or, with acks=0, in the socket.
+#[derive(Clone)]
+pub struct Delivered {
+    pub(crate) completion: Arc<Completion>,
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) key_size: i32,
+    pub(crate) value_size: i32,
+}
+
+impl Delivered {
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.completion.partition().topic_name()
+    }
+
+    /// The partition's number.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.completion.partition().index()
+    }
+
+    /// The record's offset. `None` with acks=0, and for a batch that the broker called a duplicate without saying where it is
+    /// (CMPL-8).
+    #[must_use]
+    pub fn offset(&self) -> Option<i64> {
+        (self.offset >= 0).then_some(self.offset)
+    }
+
+    /// The record's timestamp in milliseconds since 1970: the broker's if it replaced ours, else ours (API-6).
+    #[must_use]
+    pub fn timestamp(&self) -> Option<i64> {
+        (self.timestamp >= 0).then_some(self.timestamp)
+    }
+
+    /// Bytes of the key; `None` if it was absent.
+    #[must_use]
+    pub fn key_size(&self) -> Option<usize> {
+        usize::try_from(self.key_size).ok()
+    }
+
+    /// Bytes of the value; `None` if it was absent.
+    #[must_use]
+    pub fn value_size(&self) -> Option<usize> {
+        usize::try_from(self.value_size).ok()
+    }
+}
+
+impl fmt::Debug for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivered")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("offset", &self.offset())
+            .field("timestamp", &self.timestamp())
+            .field("key_size", &self.key_size())
+            .field("value_size", &self.value_size())
+            .finish()
+    }
+}
+
+/// Why an accepted record was not delivered, and what that means for it.
+#[derive(Clone)]
+pub struct DeliveryError {
+    failure: Arc<BatchFailure>,
+    place: Place,
+    index: u32,
+}
+
+#[derive(Clone)]
+enum Place {
+    Batch(Arc<Completion>),
+    Topic(Option<Arc<str>>),
+}
+
+impl DeliveryError {
+    pub(crate) fn new(completion: Arc<Completion>, failure: Arc<BatchFailure>, index: u32) -> DeliveryError {
+        DeliveryError { failure, place: Place::Batch(completion), index }
+    }
+
+    /// For the callback of a record that was not accepted (CMPL-5, API-7).
+    pub(crate) fn refused(topic: Option<&str>, refusal: &Refusal) -> DeliveryError {
+        let failure = BatchFailure {
+            outcome: Outcome::NotWritten,
+            reason: Reason::Refused,
+            message: Some(refusal.to_string()),
+            record_errors: Vec::new(),
+            attempts: 0,
+        };
+        DeliveryError { failure: Arc::new(failure), place: Place::Topic(topic.map(Arc::from)), index: 0 }
+    }
+
+    /// Whether the record may be in the log (CMPL-8).
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.failure.outcome
+    }
+
+    /// Why it failed. If the broker named records of the batch, this record's own reason (ERR-3).
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match (&self.failure.record_errors[..], self.failure.reason) {
+            // ERR-3: exactly one record named, and it is this one: the partition's error.
+            ([(named, _)], reason) if *named == self.index => reason,
+            ([_, ..], Reason::Broker(_)) => Reason::Broker(ErrorCode::INVALID_RECORD),
+            (_, reason) => reason,
+        }
+    }
+
+    /// Kafka's error code, if a broker's answer ended the record.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self.reason() {
+            Reason::Broker(code) | Reason::Fatal(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// What the broker said, or the client where no broker did.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        let errors = &self.failure.record_errors;
+        if !errors.is_empty() {
+            match errors.iter().find(|(index, _)| *index == self.index) {
+                Some((_, Some(message))) => return message,
+                Some((_, None)) => {}
+                // ERR-3: nothing is wrong with this one
+                None => return "part of a batch which had invalid records",
+            }
+        }
+        match &self.failure.message {
+            Some(message) => message,
+            None => self.reason().text(),
+        }
+    }
+
+    /// The topic; `None` only for a record that was refused without one.
+    #[must_use]
+    pub fn topic(&self) -> Option<&str> {
+        match &self.place {
+            Place::Batch(completion) => Some(completion.partition().topic_name()),
+            Place::Topic(topic) => topic.as_deref(),
+        }
+    }
+
+    /// The partition; `None` if none was chosen (API-7).
+    #[must_use]
+    pub fn partition(&self) -> Option<i32> {
+        match &self.place {
+            Place::Batch(completion) => Some(completion.partition().index()),
+            Place::Topic(_) => None,
+        }
+    }
+
+    /// How often the record's batch was put into a request.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.failure.attempts
+    }
+}
+
+impl fmt::Display for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.topic(), self.partition()) {
+            (Some(topic), Some(partition)) => write!(f, "record for {topic}-{partition} ")?,
+            (Some(topic), None) => write!(f, "record for {topic} ")?,
+            _ => write!(f, "record ")?,
+        }
+        match self.outcome() {
+            Outcome::NotWritten => write!(f, "was not written, it is safe to send it again: ")?,
+            Outcome::Unknown => {
+                write!(f, "may have been written, look into the log before sending it again: ")?;
+            }
+        }
+        match self.code() {
+            Some(code) if self.message() != code.message() => write!(f, "{}: {}", code.name(), self.message())?,
+            Some(code) => write!(f, "{}: {}", code.name(), code.message())?,
+            None => write!(f, "{}", self.message())?,
+        }
+        match self.attempts() {
+            0 => Ok(()),
+            1 => write!(f, " (1 attempt)"),
+            n => write!(f, " ({n} attempts)"),
+        }
+    }
+}
+
+impl fmt::Debug for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryError")
+            .field("outcome", &self.outcome())
+            .field("reason", &self.reason())
+            .field("message", &self.message())
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("attempts", &self.attempts())
+            .finish()
+    }
+}
+
+impl std::error::Error for DeliveryError {}
+
+/// Why an accepted record was not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The broker answered with this error, or the client gave up on it.
+    Broker(ErrorCode),
+    /// `delivery.timeout.ms` was over (ACC-24).
+    Expired,
+    /// The producer was closed before the record was acknowledged (FLU-6).
+    Closed,
+    /// The record was dropped by `purge` (FLU-4).
+    Purged,
+    /// The batch could not be compressed or encoded.
+    Encoding,
+    /// The producer met an error that ends it: authorization, fencing, an unsupported version.
+    Fatal(ErrorCode),
+    /// The record was never accepted. Only callbacks see this; the call's own error has the details (CMPL-5).
+    Refused,
+}
+
+impl Reason {
+    fn text(self) -> &'static str {
+        match self {
+            Reason::Broker(code) | Reason::Fatal(code) => code.message(),
+            Reason::Expired => "delivery.timeout.ms was over",
+            Reason::Closed => "the producer was closed",
+            Reason::Purged => "the record was purged",
+            Reason::Encoding => "the batch could not be encoded",
+            Reason::Refused => "the record was not accepted",
+        }
+    }
 }
 
 /// What ends a batch. One per batch, shared by the handles of all its records.
@@ -40,20 +283,191 @@ pub(crate) struct BatchFailure {
     pub(crate) attempts: u32,
 }
 
-/// Why a record was not delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a call was refused before it accepted a record. Nothing was left behind (PRE-8).
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reason {
-    /// The broker answered with this error, or the client gave up on it.
-    Broker(ErrorCode),
-    /// `delivery.timeout.ms` was over (ACC-24).
-    Expired,
-    /// The producer was closed before the record was acknowledged (FLU-6).
+pub enum Refusal {
+    /// The producer is closed or closing (FLU-7).
     Closed,
-    /// The record was dropped by `purge` (FLU-4).
-    Purged,
-    /// The batch could not be compressed or encoded.
-    Encoding,
-    /// The producer met an error that ends it: authorization, fencing, an unsupported version.
+    /// The producer met an error that ended it.
     Fatal(ErrorCode),
+    /// The record names no topic, and the call knows none.
+    NoTopic,
+    /// The record names another topic than the handle or permit it was given to.
+    OtherTopic {
+        /// The record's.
+        record: String,
+        /// The handle's or permit's.
+        expected: String,
+    },
+    /// The name breaks Kafka's rule for topic names (PRE-7).
+    InvalidTopic(String),
+    /// The cluster refused the topic: the name is invalid, or this user may not write to it (MET-7).
+    TopicRefused {
+        /// The topic.
+        topic: String,
+        /// INVALID_TOPIC_EXCEPTION or TOPIC_AUTHORIZATION_FAILED.
+        code: ErrorCode,
+    },
+    /// The topic did not show up within `max.block.ms` (PRE-2).
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// How long the call waited.
+        waited_ms: u64,
+        /// What the cluster last said of it.
+        cause: Option<ErrorCode>,
+    },
+    /// The topic has no such partition, and did not get it within `max.block.ms` (PRE-2).
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: i32,
+        /// How many partitions the topic has.
+        partitions: i32,
+        /// How long the call waited.
+        waited_ms: u64,
+    },
+    /// The record is larger than a limit (PRE-5).
+    RecordTooLarge {
+        /// The record's size estimate in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+        /// The configuration key that sets the limit.
+        key: &'static str,
+    },
+    /// The record is larger than what the permit reserved (CMPL-7).
+    LargerThanReserved {
+        /// The record's size estimate in bytes ([`Record::size`](crate::Record::size)).
+        size: usize,
+        /// What was reserved, in bytes.
+        reserved: usize,
+    },
+    /// No room within `max.block.ms` (BUF-3).
+    BufferExhausted {
+        /// The bytes asked for.
+        bytes: usize,
+        /// How long the call waited.
+        waited_ms: u64,
+    },
+    /// `try_send`: there is no room now, or others wait before this record.
+    Full,
+    /// `try_send`: the topic, or the record's partition, is not known yet.
+    NotKnownYet(String),
+    /// The call would have to wait, inside a callback of this producer, for what only this thread can bring about (CMPL-6).
+    WouldWait,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Closed => write!(f, "the producer is closed"),
+            Refusal::Fatal(code) => {
+                write!(f, "the producer has ended with {}: {}; build a new one", code.name(), code.message())
+            }
+            Refusal::NoTopic => {
+                write!(f, "the record names no topic; use Record::to(topic), or send it through a topic handle")
+            }
+            Refusal::OtherTopic { record, expected } => {
+                write!(f, "the record is for topic {record}, but was given to a handle or permit of topic {expected}")
+            }
+            Refusal::InvalidTopic(topic) => write!(
+                f,
+                "topic name {topic:?} is invalid: it needs 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-', and may not be '.' or '..'"
+            ),
+            Refusal::TopicRefused { topic, code } => {
+                write!(f, "the cluster refuses topic {topic}: {}: {}", code.name(), code.message())
+            }
+            Refusal::UnknownTopic { topic, waited_ms, cause } => {
+                write!(f, "Topic {topic} not present in metadata after {waited_ms} ms.")?;
+                match cause {
+                    Some(code) => write!(f, " The cluster says {}: {}", code.name(), code.message()),
+                    None => Ok(()),
+                }
+            }
+            Refusal::UnknownPartition { topic, partition, partitions, waited_ms } => write!(
+                f,
+                "Partition {partition} of topic {topic} with partition count {partitions} is not present in metadata after {waited_ms} ms."
+            ),
+            Refusal::RecordTooLarge { size, limit, key } => write!(
+                f,
+                "The message is {size} bytes when serialized which is larger than {limit}, which is the value of the {key} configuration."
+            ),
+            Refusal::LargerThanReserved { size, reserved } => {
+                write!(f, "the record needs {size} bytes, the permit reserved {reserved}; reserve record.size() bytes")
+            }
+            Refusal::BufferExhausted { bytes, waited_ms } => write!(
+                f,
+                "Failed to allocate {bytes} bytes within the configured max blocking time {waited_ms} ms. \
+                 All of buffer.memory is held by unsent and unanswered records; raise it, or send more slowly."
+            ),
+            Refusal::Full => write!(f, "there is no room in the producer's buffer now"),
+            Refusal::NotKnownYet(topic) => {
+                write!(f, "the metadata of topic {topic} is not known yet; wait for it with send, reserve or topic")
+            }
+            Refusal::WouldWait => {
+                write!(f, "the call would wait, inside a callback, for what only the calling thread can bring about")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A record that was not accepted, and why. The record is inside: [`SendError::into_record`].
+pub struct SendError(Box<SendErrorInner>);
+
+struct SendErrorInner {
+    record: Record,
+    reason: Refusal,
+}
+
+impl SendError {
+    pub(crate) fn new(record: Record, reason: Refusal) -> SendError {
+        SendError(Box::new(SendErrorInner { record, reason }))
+    }
+
+    /// Why the record was not accepted.
+    #[must_use]
+    pub fn reason(&self) -> &Refusal {
+        &self.0.reason
+    }
+
+    /// Whether waiting would have helped: `try_send` found no room or no metadata.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.0.reason, Refusal::Full | Refusal::NotKnownYet(_))
+    }
+
+    /// The record, as it was given to the call.
+    #[must_use]
+    pub fn into_record(self) -> Record {
+        self.0.record
+    }
+
+    /// The record and the reason.
+    #[must_use]
+    pub fn into_parts(self) -> (Record, Refusal) {
+        (self.0.record, self.0.reason)
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.reason.fmt(f)
+    }
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").field("reason", &self.0.reason).field("record", &self.0.record).finish()
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0.reason)
+    }
 }

@@ -1,0 +1,271 @@
+//! What is still open and how the rest ended: counters per outcome, and the snapshot a flush waits for.
+//!
+//! Everything here is touched once per batch, never per record.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::outcome::{BatchResult, Outcome};
+
+/// Least time between two warnings about failures that nobody saw.
+const UNSEEN_WARNING_MS: u64 = 10_000;
+
+/// How many records were accepted and how they ended. Exact when nothing moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) acked: u64,
+    pub(crate) handed_over: u64,
+    pub(crate) not_written: u64,
+    pub(crate) unknown: u64,
+    /// Accepted and without outcome.
+    pub(crate) pending: u64,
+    /// Of `not_written` and `unknown`: those whose `Delivery` was dropped.
+    pub(crate) unseen: u64,
+}
+
+/// How a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Acked,
+    HandedOver,
+    NotWritten,
+    Unknown,
+}
+
+impl From<&BatchResult> for Ending {
+    fn from(result: &BatchResult) -> Ending {
+        match result {
+            BatchResult::Acked { .. } => Ending::Acked,
+            BatchResult::HandedOver => Ending::HandedOver,
+            BatchResult::Failed(failure) => match failure.outcome {
+                Outcome::NotWritten => Ending::NotWritten,
+                Outcome::Unknown => Ending::Unknown,
+            },
+        }
+    }
+}
+
+/// Shared by everything that opens or ends a batch.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    acked: AtomicU64,
+    handed_over: AtomicU64,
+    not_written: AtomicU64,
+    unknown: AtomicU64,
+    /// Records of batches that have left their queue and have no outcome.
+    out: AtomicU64,
+    unseen: AtomicU64,
+    unseen_reported: Mutex<UnseenReport>,
+    flushing: AtomicUsize,
+    flushes: Mutex<Flushes>,
+}
+
+#[derive(Default)]
+struct UnseenReport {
+    reported: u64,
+    next_ms: u64,
+}
+
+/// Batches are numbered by generation; a flush begins a new one and waits until the older ones are complete (FLU-1).
+#[derive(Default)]
+struct Flushes {
+    generation: u64,
+    /// Incomplete batches by generation. Entries at 0 are removed.
+    incomplete: BTreeMap<u64, usize>,
+    /// Waiting flushes: what they wait for, by id.
+    waiting: BTreeMap<u64, (u64, Option<Waker>)>,
+    next_id: u64,
+}
+
+impl Ledger {
+    /// A batch is opened; gives its generation.
+    pub(crate) fn open_batch(&self) -> u64 {
+        let mut flushes = self.flushes.lock();
+        let generation = flushes.generation;
+        *flushes.incomplete.entry(generation).or_default() += 1;
+        generation
+    }
+
+    /// A batch is complete, its callbacks included.
+    pub(crate) fn close_batch(&self, generation: u64, ending: Ending, records: u64) {
+        let counter = match ending {
+            Ending::Acked => &self.acked,
+            Ending::HandedOver => &self.handed_over,
+            Ending::NotWritten => &self.not_written,
+            Ending::Unknown => &self.unknown,
+        };
+        counter.fetch_add(records, Ordering::Relaxed);
+        self.out.fetch_sub(records, Ordering::Relaxed);
+        let wake = {
+            let mut flushes = self.flushes.lock();
+            let left = flushes.incomplete.get_mut(&generation).map_or(0, |count| {
+                *count -= 1;
+                *count
+            });
+            if left == 0 { flushes.finish(generation) } else { Vec::new() }
+        };
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// A batch left its queue with this many records.
+    pub(crate) fn taken_out(&self, records: u64) {
+        self.out.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// A batch went back into its queue.
+    pub(crate) fn put_back(&self, records: u64) {
+        self.out.fetch_sub(records, Ordering::Relaxed);
+    }
+
+    /// Counts; `queued` are the records in queues.
+    pub(crate) fn counts(&self, queued: u64) -> Counts {
+        let [acked, handed_over, not_written, unknown, out, unseen] =
+            [&self.acked, &self.handed_over, &self.not_written, &self.unknown, &self.out, &self.unseen]
+                .map(|counter| counter.load(Ordering::Relaxed));
+        let pending = out + queued;
+        let accepted = acked + handed_over + not_written + unknown + pending;
+        Counts { accepted, acked, handed_over, not_written, unknown, pending, unseen }
+    }
+
+    /// Failures whose `Delivery` was dropped.
+    pub(crate) fn count_unseen(&self, records: u64) {
+        if records > 0 {
+            self.unseen.fetch_add(records, Ordering::Relaxed);
+        }
+    }
+
+    /// Warns, at most every ten seconds, about failures that nobody looked at (chapter 2.4). Gives the number warned about.
+    pub(crate) fn report_unseen(&self, now_ms: u64) -> u64 {
+        let unseen = self.unseen.load(Ordering::Relaxed);
+        if unseen == 0 {
+            return 0;
+        }
+        let mut report = self.unseen_reported.lock();
+        let new = unseen - report.reported;
+        if new == 0 || now_ms < report.next_ms {
+            return 0;
+        }
+        *report = UnseenReport { reported: unseen, next_ms: now_ms + UNSEEN_WARNING_MS };
+        tracing::warn!(records = new, total = unseen, "records failed whose Delivery was dropped");
+        new
+    }
+
+    /// Whether a flush runs: then no partition lingers (FLU-3).
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing.load(Ordering::Acquire) > 0
+    }
+
+    /// Snapshots the incomplete batches and waits for them.
+    pub(crate) fn begin_flush(self: &Arc<Self>) -> FlushWait {
+        self.flushing.fetch_add(1, Ordering::AcqRel);
+        let mut flushes = self.flushes.lock();
+        let until = flushes.generation;
+        flushes.generation += 1;
+        let id = flushes.next_id;
+        flushes.next_id += 1;
+        flushes.waiting.insert(id, (until, None));
+        FlushWait { ledger: self.clone(), id, until }
+    }
+}
+
+impl Flushes {
+    /// Removes a generation without incomplete batches; gives the wakers of flushes that wait for nothing older any more.
+    fn finish(&mut self, generation: u64) -> Vec<Waker> {
+        self.incomplete.remove(&generation);
+        let oldest = self.oldest();
+        self.waiting.values_mut().filter(|(until, _)| *until < oldest).filter_map(|(_, waker)| waker.take()).collect()
+    }
+
+    fn oldest(&self) -> u64 {
+        self.incomplete.first_key_value().map_or(u64::MAX, |(oldest, _)| *oldest)
+    }
+}
+
+/// Completes when every batch that was incomplete when the flush began is complete, its callbacks included (FLU-1). Cancel safe:
+/// dropping it ends the flush's hurry and changes nothing else.
+#[must_use = "a flush does nothing unless it is awaited"]
+pub(crate) struct FlushWait {
+    ledger: Arc<Ledger>,
+    id: u64,
+    until: u64,
+}
+
+impl Future for FlushWait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut flushes = self.ledger.flushes.lock();
+        if flushes.oldest() > self.until {
+            return Poll::Ready(());
+        }
+        if let Some((_, waker)) = flushes.waiting.get_mut(&self.id) {
+            match waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => *waker = Some(cx.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for FlushWait {
+    fn drop(&mut self) {
+        let removed = self.ledger.flushes.lock().waiting.remove(&self.id);
+        drop(removed);
+        self.ledger.flushing.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(flush: &mut FlushWait) -> bool {
+        Pin::new(flush).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    // FLU-1
+    #[test]
+    fn a_flush_waits_for_the_batches_before_it_and_for_no_later_one() {
+        let ledger = Arc::new(Ledger::default());
+        let (first, second) = (ledger.open_batch(), ledger.open_batch());
+        ledger.taken_out(3);
+        let mut flush = ledger.begin_flush();
+        assert!(ledger.is_flushing());
+        let later = ledger.open_batch();
+        assert!(!poll(&mut flush));
+        ledger.close_batch(second, Ending::Acked, 1);
+        assert!(!poll(&mut flush));
+        let mut second_flush = ledger.begin_flush();
+        ledger.close_batch(first, Ending::Unknown, 1);
+        assert!(poll(&mut flush), "the batch opened after the call is not waited for");
+        assert!(!poll(&mut second_flush));
+        ledger.close_batch(later, Ending::NotWritten, 1);
+        assert!(poll(&mut second_flush));
+        drop((flush, second_flush));
+        assert!(!ledger.is_flushing());
+        assert!(poll(&mut ledger.begin_flush()));
+        let counts = ledger.counts(0);
+        assert_eq!((counts.accepted, counts.acked, counts.not_written, counts.unknown), (3, 1, 1, 1));
+        assert_eq!(counts.pending, 0);
+    }
+
+    #[test]
+    fn unseen_failures_are_reported_at_most_every_ten_seconds() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.report_unseen(0), 0);
+        ledger.count_unseen(2);
+        assert_eq!(ledger.report_unseen(5), 2);
+        ledger.count_unseen(3);
+        assert_eq!(ledger.report_unseen(10_004), 0);
+        assert_eq!(ledger.report_unseen(10_005), 3);
+        assert_eq!(ledger.report_unseen(90_000), 0);
+    }
+}

@@ -1,0 +1,452 @@
+//! The last station: how a record's outcome reaches the application.
+//!
+//! One [`Completion`] per batch; a record's [`Delivery`] is that completion and an index (CMPL-1). Futures, callbacks and
+//! waits are three views of it, so that nothing is allocated, sent or woken per record that nobody asked for. A completion
+//! holds no buffer memory: handles are the caller's, and outlive the batch.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::accumulator::Partition;
+use crate::outcome::{BatchResult, Delivered, DeliveryError};
+use crate::wait;
+
+/// What becomes of one accepted record.
+///
+/// It can be awaited on any executor, polled, waited for in a plain thread with or without timeout, or dropped: dropping it
+/// changes nothing for the record (CMPL-2). It is cancel safe: a `select!` that drops a borrowed poll loses nothing.
+#[must_use = "a failure that nobody looks at is only counted; drop it on purpose to fire and forget"]
+pub struct Delivery {
+    /// `None` once the result was taken.
+    completion: Option<Arc<Completion>>,
+    index: u32,
+    slot: u32,
+    timestamp: i64,
+    key_size: i32,
+    value_size: i32,
+}
+
+/// `Delivery::slot`: no waker is registered.
+const NO_SLOT: u32 = u32::MAX;
+/// `Delivery::slot`: the result was shown to the caller.
+const SEEN: u32 = u32::MAX - 1;
+
+/// Why [`Delivery::wait`] or [`Delivery::wait_timeout`] gave no [`Delivered`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The record was not delivered.
+    Failed(DeliveryError),
+    /// The time was over. That says nothing about the record (CMPL-2); the handle is given back.
+    TimedOut(Delivery),
+    /// Called inside a callback while the outcome was open: the wait would never end (CMPL-6). The handle is given back.
+    InCallback(Delivery),
+}
+
+impl Delivery {
+    pub(crate) fn new(completion: Arc<Completion>, place: PlaceInBatch) -> Delivery {
+        let PlaceInBatch { index, timestamp, key_size, value_size } = place;
+        Delivery { completion: Some(completion), index, slot: NO_SLOT, timestamp, key_size, value_size }
+    }
+
+    /// The result if it is there. It can be asked for again, and awaited afterwards.
+    pub fn poll_now(&mut self) -> Option<Result<Delivered, DeliveryError>> {
+        let completion = self.completion.as_ref()?;
+        let result = completion.result.get()?;
+        let outcome = completion.outcome(result, completion.clone(), self.place());
+        if let Some(completion) = self.completion.as_ref().filter(|_| self.slot < SEEN) {
+            completion.forget_waker(self.slot);
+        }
+        self.slot = SEEN;
+        Some(outcome)
+    }
+
+    /// Whether the outcome is there.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.completion.as_ref().is_none_or(|completion| completion.is_done())
+    }
+
+    /// Waits in a plain thread, without limit. `delivery.timeout.ms` bounds the wait while the producer lives.
+    ///
+    /// # Errors
+    /// The record's failure, or [`WaitError::InCallback`]. Do not call it on an executor's thread: await the `Delivery`.
+    pub fn wait(self) -> Result<Delivered, WaitError> {
+        self.wait_until(None)
+    }
+
+    /// Waits in a plain thread, at most `timeout` (CMPL-2).
+    ///
+    /// # Errors
+    /// The record's failure, or [`WaitError::TimedOut`] or [`WaitError::InCallback`] with the handle.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Delivered, WaitError> {
+        self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    fn wait_until(mut self, deadline: Option<Instant>) -> Result<Delivered, WaitError> {
+        if wait::in_callback() && !self.is_done() {
+            return Err(WaitError::InCallback(self)); // CMPL-6
+        }
+        match wait::block_until(&mut self, deadline) {
+            Some(result) => result.map_err(WaitError::Failed),
+            None => Err(WaitError::TimedOut(self)),
+        }
+    }
+
+    fn place(&self) -> PlaceInBatch {
+        PlaceInBatch {
+            index: self.index,
+            timestamp: self.timestamp,
+            key_size: self.key_size,
+            value_size: self.value_size,
+        }
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<Delivered, DeliveryError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(completion) = this.completion.take() else {
+            panic!("a Delivery was polled after it had given its result");
+        };
+        if completion.result.get().is_none() && completion.register(&mut this.slot, cx.waker()) {
+            this.completion = Some(completion);
+            return Poll::Pending;
+        }
+        if this.slot < SEEN {
+            completion.forget_waker(this.slot);
+        }
+        this.slot = NO_SLOT;
+        let place = this.place();
+        // The handle's reference moves into the result: no count is touched on the way.
+        match completion.result.get() {
+            Some(&BatchResult::Acked { base_offset, log_append_time }) => {
+                Poll::Ready(Ok(place.acked(completion, base_offset, log_append_time)))
+            }
+            Some(BatchResult::HandedOver) => Poll::Ready(Ok(place.handed_over(completion))),
+            Some(BatchResult::Failed(failure)) => {
+                let failure = failure.clone();
+                Poll::Ready(Err(DeliveryError::new(completion, failure, place.index)))
+            }
+            None => unreachable!("no result, and no waker could be registered"),
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let Some(completion) = &self.completion else { return };
+        if self.slot < SEEN {
+            completion.forget_waker(self.slot);
+        }
+        if self.slot != SEEN && matches!(completion.result.get(), Some(BatchResult::Failed(_))) {
+            completion.partition.ledger().count_unseen(1);
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Delivery");
+        if let Some(completion) = &self.completion {
+            debug.field("topic", &completion.partition.topic_name());
+            debug.field("partition", &completion.partition.index());
+        }
+        debug.field("index_in_batch", &self.index).field("done", &self.is_done()).finish()
+    }
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WaitError::Failed(error) => error.fmt(f),
+            WaitError::TimedOut(_) => {
+                write!(f, "no outcome yet when the time to wait was over; the record is still under way")
+            }
+            WaitError::InCallback(_) => write!(
+                f,
+                "the outcome is open and this thread runs a callback: waiting here would wait for ever"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for WaitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WaitError::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What a handle knows of its record beside the batch; the buffer it was encoded into is reused (API-4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlaceInBatch {
+    pub(crate) index: u32,
+    pub(crate) timestamp: i64,
+    pub(crate) key_size: i32,
+    pub(crate) value_size: i32,
+}
+
+impl PlaceInBatch {
+    #[inline]
+    fn acked(self, completion: Arc<Completion>, base_offset: i64, log_append_time: i64) -> Delivered {
+        Delivered {
+            completion,
+            // API-5: base + index, unknown stays unknown
+            offset: if base_offset < 0 { -1 } else { base_offset + i64::from(self.index) },
+            // API-6: the broker's time if it says one
+            timestamp: if log_append_time == -1 { self.timestamp } else { log_append_time },
+            key_size: self.key_size,
+            value_size: self.value_size,
+        }
+    }
+
+    #[inline]
+    fn handed_over(self, completion: Arc<Completion>) -> Delivered {
+        self.acked(completion, -1, -1)
+    }
+}
+
+/// A user's callback; runs exactly once (CMPL-3, CMPL-5).
+pub(crate) type Callback = Box<dyn FnOnce(Result<Delivered, DeliveryError>) + Send>;
+
+struct Callbacks {
+    entries: Vec<(Callback, PlaceInBatch)>,
+}
+
+/// The shared end of a batch's records.
+pub(crate) struct Completion {
+    partition: Arc<Partition>,
+    result: OnceLock<BatchResult>,
+    /// Known when the batch leaves its queue.
+    records: AtomicU32,
+    /// References that are not a user's handle, see [`CompletionRef`].
+    internal: AtomicUsize,
+    /// Which flushes wait for this batch: those begun after it was opened (FLU-1).
+    generation: u64,
+    wakers: Mutex<Wakers>,
+    callbacks: Mutex<Callbacks>,
+}
+
+impl Completion {
+    pub(crate) fn open(partition: Arc<Partition>) -> CompletionRef {
+        let generation = partition.ledger().open_batch();
+        CompletionRef(Arc::new(Completion {
+            partition,
+            result: OnceLock::new(),
+            records: AtomicU32::new(0),
+            internal: AtomicUsize::new(1),
+            generation,
+            wakers: Mutex::default(),
+            callbacks: Mutex::new(Callbacks { entries: Vec::new() }),
+        }))
+    }
+
+    #[inline]
+    pub(crate) fn partition(&self) -> &Arc<Partition> {
+        &self.partition
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.result.get().is_some()
+    }
+
+    pub(crate) fn result(&self) -> Option<&BatchResult> {
+        self.result.get()
+    }
+
+    pub(crate) fn set_records(&self, records: u32) {
+        self.records.store(records, Ordering::Release);
+    }
+
+    /// Keeps a callback for the record at `place`; called under the partition's lock, so they stand in append order (CMPL-3).
+    /// Returns how many there are now.
+    pub(crate) fn push_callback(&self, callback: Callback, place: PlaceInBatch) -> usize {
+        let mut callbacks = self.callbacks.lock();
+        callbacks.entries.push((callback, place));
+        callbacks.entries.len()
+    }
+
+    /// Gives all records of the batch their outcome. The first one wins; later ones change nothing (ACC-26).
+    ///
+    /// Call it without any lock held: it wakes tasks and runs callbacks.
+    pub(crate) fn resolve(self: &Arc<Self>, result: BatchResult) -> bool {
+        let records = u64::from(self.records.load(Ordering::Acquire));
+        let failed = matches!(result, BatchResult::Failed(_));
+        let kind = (&result).into();
+        if let Err(result) = self.result.set(result) {
+            self.log_second_result(&result);
+            return false;
+        }
+        // CMPL-1: futures first, then callbacks.
+        let woken = self.wakers.lock().close();
+        let callbacks = std::mem::take(&mut self.callbacks.lock().entries);
+        if failed {
+            // A handle dropped at this very moment may be missed or counted twice; the number feeds a warning.
+            let handles = Arc::strong_count(self).saturating_sub(self.internal.load(Ordering::Relaxed)) as u64;
+            self.partition.ledger().count_unseen(records.saturating_sub(handles + callbacks.len() as u64));
+        }
+        woken.into_iter().flatten().for_each(Waker::wake);
+        self.run(callbacks);
+        self.partition.ledger().close_batch(self.generation, kind, records);
+        true
+    }
+
+    fn run(self: &Arc<Self>, callbacks: Vec<(Callback, PlaceInBatch)>) {
+        let Some(result) = self.result.get() else { return };
+        for (callback, place) in callbacks {
+            let outcome = self.outcome(result, self.clone(), place);
+            run_callback(callback, outcome);
+        }
+    }
+
+    fn outcome(
+        &self,
+        result: &BatchResult,
+        this: Arc<Completion>,
+        place: PlaceInBatch,
+    ) -> Result<Delivered, DeliveryError> {
+        match result {
+            BatchResult::Acked { base_offset, log_append_time } => {
+                Ok(place.acked(this, *base_offset, *log_append_time))
+            }
+            BatchResult::HandedOver => Ok(place.handed_over(this)),
+            BatchResult::Failed(failure) => Err(DeliveryError::new(this, failure.clone(), place.index)),
+        }
+    }
+
+    fn log_second_result(&self, late: &BatchResult) {
+        let (topic, partition) = (self.partition.topic_name(), self.partition.index());
+        match (self.result.get(), late) {
+            (Some(BatchResult::Failed(_)), BatchResult::Acked { base_offset, .. }) => tracing::warn!(
+                topic,
+                partition,
+                base_offset,
+                "a batch that was reported as failed has been acknowledged after all"
+            ),
+            (Some(BatchResult::Failed(_)), _) => {}
+            (_, late) => {
+                tracing::error!(topic, partition, ?late, "a delivered batch was given a second outcome: a bug");
+            }
+        }
+    }
+
+    /// Puts `waker` into the handle's slot. `false`: the result has arrived meanwhile.
+    fn register(&self, slot: &mut u32, waker: &Waker) -> bool {
+        let mut wakers = self.wakers.lock();
+        if self.result.get().is_some() {
+            return false;
+        }
+        let old = wakers.put(slot, waker);
+        drop(wakers);
+        drop(old); // outside the lock: dropping a waker may run foreign code
+        true
+    }
+
+    fn forget_waker(&self, slot: u32) {
+        let old = self.wakers.lock().remove(slot);
+        drop(old);
+    }
+
+    #[cfg(test)]
+    fn registered_wakers(&self) -> usize {
+        self.wakers.lock().slots.iter().flatten().count()
+    }
+}
+
+/// Runs one callback; its panic is logged and stays there (CMPL-4).
+pub(crate) fn run_callback(callback: Callback, outcome: Result<Delivered, DeliveryError>) {
+    if catch_unwind(AssertUnwindSafe(|| wait::as_callback(|| callback(outcome)))).is_err() {
+        tracing::error!("a delivery callback panicked; the record's outcome is not affected");
+    }
+}
+
+/// A reference to a completion that is not a user's handle: batch, sender. They are counted apart, so that the batch knows how
+/// many of its records still have a handle when it fails.
+pub(crate) struct CompletionRef(Arc<Completion>);
+
+impl CompletionRef {
+    /// Another user's handle.
+    #[inline]
+    pub(crate) fn handle(&self) -> Arc<Completion> {
+        self.0.clone()
+    }
+}
+
+impl Deref for CompletionRef {
+    type Target = Arc<Completion>;
+    fn deref(&self) -> &Arc<Completion> {
+        &self.0
+    }
+}
+
+impl Clone for CompletionRef {
+    fn clone(&self) -> Self {
+        self.0.internal.fetch_add(1, Ordering::Relaxed);
+        CompletionRef(self.0.clone())
+    }
+}
+
+impl Drop for CompletionRef {
+    fn drop(&mut self) {
+        self.0.internal.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One slot per polled handle: replaced when it is polled again, freed when it is dropped. A plain list would grow under
+/// `select!`.
+#[derive(Default)]
+struct Wakers {
+    slots: Vec<Option<Waker>>,
+    free: Vec<u32>,
+}
+
+impl Wakers {
+    fn put(&mut self, slot: &mut u32, waker: &Waker) -> Option<Waker> {
+        if *slot < SEEN {
+            match self.slots.get_mut(*slot as usize) {
+                Some(Some(old)) if old.will_wake(waker) => None,
+                Some(place) => place.replace(waker.clone()),
+                None => None,
+            }
+        } else {
+            match self.free.pop() {
+                Some(free) => {
+                    *slot = free;
+                    self.slots[free as usize] = Some(waker.clone());
+                }
+                None => {
+                    *slot = self.slots.len() as u32;
+                    self.slots.push(Some(waker.clone()));
+                }
+            }
+            None
+        }
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Waker> {
+        let waker = self.slots.get_mut(slot as usize)?.take();
+        if waker.is_some() {
+            self.free.push(slot);
+        }
+        waker
+    }
+
+    fn close(&mut self) -> Vec<Option<Waker>> {
+        self.free = Vec::new();
+        std::mem::take(&mut self.slots)
+    }
+}
