@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::accumulator::Partition;
+use crate::accumulator::{Charge, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
 use crate::wait;
 
@@ -223,9 +223,17 @@ impl PlaceInBatch {
 /// A user's callback; runs exactly once (CMPL-3, CMPL-5).
 pub(crate) type Callback = Box<dyn FnOnce(Result<Delivered, DeliveryError>) + Send>;
 
+/// A batch's callbacks, and the memory they are charged for: in steps, so that the pool is asked once for many.
+#[derive(Default)]
 struct Callbacks {
     entries: Vec<(Callback, PlaceInBatch)>,
+    bytes: usize,
+    charged: usize,
+    charges: Vec<Charge>,
 }
+
+/// Step in which callbacks are charged to `buffer.memory`.
+const CALLBACK_STEP: usize = 1024;
 
 /// The shared end of a batch's records.
 pub(crate) struct Completion {
@@ -251,7 +259,7 @@ impl Completion {
             internal: AtomicUsize::new(1),
             generation,
             wakers: Mutex::default(),
-            callbacks: Mutex::new(Callbacks { entries: Vec::new() }),
+            callbacks: Mutex::default(),
         }))
     }
 
@@ -272,12 +280,23 @@ impl Completion {
         self.records.store(records, Ordering::Release);
     }
 
-    /// Keeps a callback for the record at `place`; called under the partition's lock, so they stand in append order (CMPL-3).
-    /// Returns how many there are now.
-    pub(crate) fn push_callback(&self, callback: Callback, place: PlaceInBatch) -> usize {
+    /// Charges a callback that holds `bytes` itself. `false`: there is no room, and nothing was charged.
+    pub(crate) fn charge_callback(&self, bytes: usize, pool: &Pool, force: bool) -> bool {
         let mut callbacks = self.callbacks.lock();
-        callbacks.entries.push((callback, place));
-        callbacks.entries.len()
+        let needed = callbacks.bytes + bytes + std::mem::size_of::<(Callback, PlaceInBatch)>();
+        if needed > callbacks.charged {
+            let step = (needed - callbacks.charged).next_multiple_of(CALLBACK_STEP).min(pool.total());
+            let Some(charge) = pool.charge(step, force) else { return false };
+            callbacks.charges.push(charge);
+            callbacks.charged += step;
+        }
+        callbacks.bytes = needed;
+        true
+    }
+
+    /// Keeps a callback for the record at `place`; called under the partition's lock, so they stand in append order (CMPL-3).
+    pub(crate) fn push_callback(&self, callback: Callback, place: PlaceInBatch) {
+        self.callbacks.lock().entries.push((callback, place));
     }
 
     /// Gives all records of the batch their outcome. The first one wins; later ones change nothing (ACC-26).
@@ -293,11 +312,14 @@ impl Completion {
         }
         // CMPL-1: futures first, then callbacks.
         let woken = self.wakers.lock().close();
-        let callbacks = std::mem::take(&mut self.callbacks.lock().entries);
+        let callbacks = std::mem::take(&mut *self.callbacks.lock());
         if failed {
             // A handle dropped at this very moment may be missed or counted twice; the number feeds a warning.
-            let handles = Arc::strong_count(self).saturating_sub(self.internal.load(Ordering::Relaxed)) as u64;
-            self.partition.ledger().count_unseen(records.saturating_sub(handles + callbacks.len() as u64));
+            let handles =
+                Arc::strong_count(self).saturating_sub(self.internal.load(Ordering::Relaxed)) as u64;
+            self.partition
+                .ledger()
+                .count_unseen(records.saturating_sub(handles + callbacks.entries.len() as u64));
         }
         woken.into_iter().flatten().for_each(Waker::wake);
         self.run(callbacks);
@@ -305,9 +327,9 @@ impl Completion {
         true
     }
 
-    fn run(self: &Arc<Self>, callbacks: Vec<(Callback, PlaceInBatch)>) {
+    fn run(self: &Arc<Self>, callbacks: Callbacks) {
         let Some(result) = self.result.get() else { return };
-        for (callback, place) in callbacks {
+        for (callback, place) in callbacks.entries {
             let outcome = self.outcome(result, self.clone(), place);
             run_callback(callback, outcome);
         }
@@ -329,7 +351,7 @@ impl Completion {
     }
 
     fn log_second_result(&self, late: &BatchResult) {
-        let (topic, partition) = (self.partition.topic_name(), self.partition.index());
+        let (topic, partition) = (&**self.partition.topic_name(), self.partition.index());
         match (self.result.get(), late) {
             (Some(BatchResult::Failed(_)), BatchResult::Acked { base_offset, .. }) => tracing::warn!(
                 topic,
@@ -339,7 +361,12 @@ impl Completion {
             ),
             (Some(BatchResult::Failed(_)), _) => {}
             (_, late) => {
-                tracing::error!(topic, partition, ?late, "a delivered batch was given a second outcome: a bug");
+                tracing::error!(
+                    topic,
+                    partition,
+                    ?late,
+                    "a delivered batch was given a second outcome: a bug"
+                );
             }
         }
     }

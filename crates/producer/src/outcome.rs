@@ -200,7 +200,9 @@ impl fmt::Display for DeliveryError {
             }
         }
         match self.code() {
-            Some(code) if self.message() != code.message() => write!(f, "{}: {}", code.name(), self.message())?,
+            Some(code) if self.message() != code.message() => {
+                write!(f, "{}: {}", code.name(), self.message())?
+            }
             Some(code) => write!(f, "{}: {}", code.name(), code.message())?,
             None => write!(f, "{}", self.message())?,
         }
@@ -368,10 +370,16 @@ impl fmt::Display for Refusal {
                 write!(f, "the producer has ended with {}: {}; build a new one", code.name(), code.message())
             }
             Refusal::NoTopic => {
-                write!(f, "the record names no topic; use Record::to(topic), or send it through a topic handle")
+                write!(
+                    f,
+                    "the record names no topic; use Record::to(topic), or send it through a topic handle"
+                )
             }
             Refusal::OtherTopic { record, expected } => {
-                write!(f, "the record is for topic {record}, but was given to a handle or permit of topic {expected}")
+                write!(
+                    f,
+                    "the record is for topic {record}, but was given to a handle or permit of topic {expected}"
+                )
             }
             Refusal::InvalidTopic(topic) => write!(
                 f,
@@ -396,7 +404,10 @@ impl fmt::Display for Refusal {
                 "The message is {size} bytes when serialized which is larger than {limit}, which is the value of the {key} configuration."
             ),
             Refusal::LargerThanReserved { size, reserved } => {
-                write!(f, "the record needs {size} bytes, the permit reserved {reserved}; reserve record.size() bytes")
+                write!(
+                    f,
+                    "the record needs {size} bytes, the permit reserved {reserved}; reserve record.size() bytes"
+                )
             }
             Refusal::BufferExhausted { bytes, waited_ms } => write!(
                 f,
@@ -405,10 +416,16 @@ impl fmt::Display for Refusal {
             ),
             Refusal::Full => write!(f, "there is no room in the producer's buffer now"),
             Refusal::NotKnownYet(topic) => {
-                write!(f, "the metadata of topic {topic} is not known yet; wait for it with send, reserve or topic")
+                write!(
+                    f,
+                    "the metadata of topic {topic} is not known yet; wait for it with send, reserve or topic"
+                )
             }
             Refusal::WouldWait => {
-                write!(f, "the call would wait, inside a callback, for what only the calling thread can bring about")
+                write!(
+                    f,
+                    "the call would wait, inside a callback, for what only the calling thread can bring about"
+                )
             }
         }
     }

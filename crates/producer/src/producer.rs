@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rohrpost_protocol::ErrorCode;
 
@@ -61,7 +61,10 @@ impl Producer {
     }
 
     pub(crate) fn start(config: Config) -> Result<Producer, BuildError> {
-        Err(BuildError::Io(std::io::Error::other(format!("{}: the sender is not there yet", config.client_id))))
+        Err(BuildError::Io(std::io::Error::other(format!(
+            "{}: the sender is not there yet",
+            config.client_id
+        ))))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -244,7 +244,11 @@ impl fmt::Debug for Header {
 
 impl fmt::Display for InvalidRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a record's {} cannot be negative, and {} is; leave it out to let the producer choose", self.what, self.value)
+        write!(
+            f,
+            "a record's {} cannot be negative, and {} is; leave it out to let the producer choose",
+            self.what, self.value
+        )
     }
 }
 
@@ -273,7 +277,9 @@ impl TopicName {
     pub(crate) fn as_str(&self) -> &str {
         match self {
             // The bytes were copied whole from a `str`.
-            TopicName::Short { len, bytes } => std::str::from_utf8(&bytes[..usize::from(*len)]).unwrap_or_default(),
+            TopicName::Short { len, bytes } => {
+                std::str::from_utf8(&bytes[..usize::from(*len)]).unwrap_or_default()
+            }
             TopicName::Long(name) => name,
         }
     }
@@ -327,8 +333,10 @@ mod tests {
     // API-3
     #[test]
     fn headers_keep_their_order_and_may_repeat_be_empty_or_null() {
-        let record = Record::to("t").header("b", "1").value("v").header("", "").header("b", "2").null_header("n");
-        let seen: Vec<_> = record.headers().iter().map(|h| (h.key(), h.value().map(|v| v.to_vec()))).collect();
+        let record =
+            Record::to("t").header("b", "1").value("v").header("", "").header("b", "2").null_header("n");
+        let seen: Vec<_> =
+            record.headers().iter().map(|h| (h.key(), h.value().map(|v| v.to_vec()))).collect();
         assert_eq!(
             seen,
             [("b", Some(b"1".to_vec())), ("", Some(vec![])), ("b", Some(b"2".to_vec())), ("n", None)]

@@ -16,7 +16,8 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        let clock = Clock { start: Instant::now(), monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(0) };
+        let clock =
+            Clock { start: Instant::now(), monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(0) };
         clock.refresh();
         clock
     }

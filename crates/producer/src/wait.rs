@@ -62,7 +62,8 @@ impl SenderWake {
 
     /// [`wake`](SenderWake::wake) for callers whose work the sender notices otherwise.
     pub(crate) fn wake_if_asleep(&self) {
-        if self.0.state.load(Ordering::SeqCst) != AWAKE && self.0.state.swap(AWAKE, Ordering::SeqCst) != AWAKE {
+        if self.0.state.load(Ordering::SeqCst) != AWAKE && self.0.state.swap(AWAKE, Ordering::SeqCst) != AWAKE
+        {
             self.0.wakes.fetch_add(1, Ordering::Relaxed);
             if let Some(wake) = self.0.waker.get() {
                 wake();
@@ -280,8 +281,11 @@ mod tests {
     fn timers_fire_in_order_and_cancelled_ones_never() {
         let timers = Timers::new(SenderWake::new());
         let counts: Vec<_> = (0..3).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
-        let keys: Vec<_> =
-            counts.iter().zip([30, 10, 20]).map(|(c, at)| timers.register(at, &Waker::from(c.clone()))).collect();
+        let keys: Vec<_> = counts
+            .iter()
+            .zip([30, 10, 20])
+            .map(|(c, at)| timers.register(at, &Waker::from(c.clone())))
+            .collect();
         assert_eq!(timers.next(), Some(10));
         timers.cancel(keys[1]);
         assert_eq!(timers.next(), Some(20));

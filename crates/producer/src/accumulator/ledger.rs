@@ -180,7 +180,11 @@ impl Flushes {
     fn finish(&mut self, generation: u64) -> Vec<Waker> {
         self.incomplete.remove(&generation);
         let oldest = self.oldest();
-        self.waiting.values_mut().filter(|(until, _)| *until < oldest).filter_map(|(_, waker)| waker.take()).collect()
+        self.waiting
+            .values_mut()
+            .filter(|(until, _)| *until < oldest)
+            .filter_map(|(_, waker)| waker.take())
+            .collect()
     }
 
     fn oldest(&self) -> u64 {

@@ -38,8 +38,11 @@ impl ProducerBuilder {
     pub fn from_pairs<K: Into<String>, V: Into<String>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> ProducerBuilder {
-        let settings =
-            pairs.into_iter().map(|(key, value)| Setting { key: key.into(), value: value.into(), origin: Origin::Code });
+        let settings = pairs.into_iter().map(|(key, value)| Setting {
+            key: key.into(),
+            value: value.into(),
+            origin: Origin::Code,
+        });
         ProducerBuilder { settings: settings.collect() }
     }
 
@@ -59,7 +62,11 @@ impl ProducerBuilder {
 
     /// Sets any of Kafka's keys. The key is checked now: one that nobody knows is refused, with the name that was probably
     /// meant (CFG-4). The value is checked by [`build`](Self::build).
-    pub fn set(self, key: impl Into<String>, value: impl Into<String>) -> Result<ProducerBuilder, ConfigErrors> {
+    pub fn set(
+        self,
+        key: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<ProducerBuilder, ConfigErrors> {
         let (key, value) = (key.into(), value.into());
         let problem = match keys::find(&key) {
             Some(known) => match known.fate {

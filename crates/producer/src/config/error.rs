@@ -74,7 +74,9 @@ impl fmt::Display for ConfigError {
         }
         match &self.origin {
             Origin::Code => {}
-            Origin::File { path, line: Some(line) } if self.key.is_some() => write!(f, " ({path}, line {line})")?,
+            Origin::File { path, line: Some(line) } if self.key.is_some() => {
+                write!(f, " ({path}, line {line})")?
+            }
             Origin::File { path, line: Some(line) } => write!(f, "{path}, line {line}")?,
             Origin::File { path, line: None } => f.write_str(path)?,
         }

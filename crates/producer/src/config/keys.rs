@@ -48,7 +48,8 @@ pub(super) enum Convert {
 pub(super) fn find(name: &str) -> Option<&'static Key> {
     let exact = KEYS.binary_search_by(|key| key.name.cmp(name)).ok().map(|at| &KEYS[at]);
     exact.or_else(|| {
-        let of_prefix = |key: &&Key| key.name.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix));
+        let of_prefix =
+            |key: &&Key| key.name.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix));
         KEYS.iter().find(of_prefix)
     })
 }
@@ -66,7 +67,9 @@ pub(super) fn shown(key: &str, value: &str) -> String {
         // An unknown key may be a mistyped password.
         None => {
             let key = key.to_lowercase();
-            ["password", "passphrase", "secret", "jaas", "token", "keystore"].iter().any(|word| key.contains(word))
+            ["password", "passphrase", "secret", "jaas", "token", "keystore"]
+                .iter()
+                .any(|word| key.contains(word))
         }
     };
     if secret { "[hidden]".into() } else { value.into() }
@@ -266,7 +269,8 @@ mod tests {
                 Fate::Misspelt(right) => right,
                 _ => continue,
             };
-            let target = find(target).unwrap_or_else(|| panic!("{} maps to a key that is not known", key.name));
+            let target =
+                find(target).unwrap_or_else(|| panic!("{} maps to a key that is not known", key.name));
             assert!(!matches!(target.fate, Fate::Misspelt(_)), "{}", key.name);
             if matches!(key.fate, Fate::Legacy { .. }) {
                 assert_eq!(target.fate, Fate::Honoured, "{}", key.name);

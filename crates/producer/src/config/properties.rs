@@ -115,12 +115,10 @@ mod tests {
 
     #[test]
     fn keys_end_at_an_equals_sign_a_colon_or_a_blank() {
-        assert_eq!(pairs("acks=all\nlinger.ms: 7\n  retries   3\nclient.id"), [
-            pair("acks", "all"),
-            pair("linger.ms", "7"),
-            pair("retries", "3"),
-            pair("client.id", "")
-        ]);
+        assert_eq!(
+            pairs("acks=all\nlinger.ms: 7\n  retries   3\nclient.id"),
+            [pair("acks", "all"), pair("linger.ms", "7"), pair("retries", "3"), pair("client.id", "")]
+        );
         assert_eq!(pairs("a = = b"), [pair("a", "= b")]);
     }
 
@@ -131,10 +129,10 @@ mod tests {
 
     #[test]
     fn a_backslash_at_the_end_goes_on_in_the_next_line() {
-        assert_eq!(pairs("bootstrap.servers=a:1,\\\n    b:2,\\\r\n\tc:3\nacks=0"), [
-            pair("bootstrap.servers", "a:1,b:2,c:3"),
-            pair("acks", "0")
-        ]);
+        assert_eq!(
+            pairs("bootstrap.servers=a:1,\\\n    b:2,\\\r\n\tc:3\nacks=0"),
+            [pair("bootstrap.servers", "a:1,b:2,c:3"), pair("acks", "0")]
+        );
         // An even number of backslashes is text.
         assert_eq!(pairs("a=x\\\\\nb=y"), [pair("a", "x\\"), pair("b", "y")]);
     }

@@ -76,7 +76,9 @@ impl<'a> Resolver<'a> {
             // CFG-4: near misses are refused, others may be meant for somebody else.
             match suggest::near_miss(&setting.key) {
                 Some(right) => self.refuse(setting, format!("unknown key; did you mean {right}?")),
-                None => self.warnings.push(format!("{} is not a key of a producer and has no effect", setting.key)),
+                None => self
+                    .warnings
+                    .push(format!("{} is not a key of a producer and has no effect", setting.key)),
             }
             return;
         };
@@ -86,7 +88,8 @@ impl<'a> Resolver<'a> {
             }
             Fate::NotYet { what, default } => {
                 let value = setting.value.trim();
-                let as_default = value.eq_ignore_ascii_case(default) || (default.is_empty() && value == "null");
+                let as_default =
+                    value.eq_ignore_ascii_case(default) || (default.is_empty() && value == "null");
                 if !as_default {
                     self.refuse(setting, format!("{what} not supported yet"));
                 }
@@ -112,7 +115,8 @@ impl<'a> Resolver<'a> {
                     continue;
                 }
             };
-            self.warnings.push(format!("{} is an old key; {modern}={value} says the same today", setting.key));
+            self.warnings
+                .push(format!("{} is an old key; {modern}={value} says the same today", setting.key));
             match self.set.get(modern) {
                 Some(other) if other.value.trim() != value.trim() => {
                     let problem = format!("contradicts {}={}", other.setting.key, other.setting.value);
@@ -271,7 +275,10 @@ impl<'a> Resolver<'a> {
 
     fn acks(&mut self) -> Acks {
         // CFG-2: exact.
-        match self.text("acks", "all", |t| parse::word(t, &["all", "-1", "0", "1"]).map(str::to_owned)).as_str() {
+        match self
+            .text("acks", "all", |t| parse::word(t, &["all", "-1", "0", "1"]).map(str::to_owned))
+            .as_str()
+        {
             "0" => Acks::None,
             "1" => Acks::Leader,
             _ => Acks::All,
@@ -335,7 +342,8 @@ impl<'a> Resolver<'a> {
         const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
         let name = self.text("compression.type", "none", |t| parse::word(t, CODECS).map(str::to_owned));
         // All three levels are checked, whichever codec is chosen, as Kafka does.
-        let gzip = self.signed_where("compression.gzip.level", -1, "-1 or 1 to 9", |l| l == -1 || (1..=9).contains(&l));
+        let gzip = self
+            .signed_where("compression.gzip.level", -1, "-1 or 1 to 9", |l| l == -1 || (1..=9).contains(&l));
         let lz4 = self.signed("compression.lz4.level", 9, 1, 17);
         let zstd = self.signed("compression.zstd.level", 3, -131_072, 22);
         let (codec, key, level) = match name.as_str() {
@@ -363,7 +371,13 @@ impl<'a> Resolver<'a> {
         self.value(key, default, |text| parse::number(text, min, max))
     }
 
-    fn signed_where(&mut self, key: &'static str, default: i64, wanted: &str, allowed: fn(i64) -> bool) -> i64 {
+    fn signed_where(
+        &mut self,
+        key: &'static str,
+        default: i64,
+        wanted: &str,
+        allowed: fn(i64) -> bool,
+    ) -> i64 {
         self.value(key, default, |text| match i64::from_str(text.trim()) {
             Ok(value) if allowed(value) => Ok(value),
             _ => Err(format!("not allowed; {wanted}")),
@@ -374,11 +388,21 @@ impl<'a> Resolver<'a> {
         self.value(key, default, parse::boolean)
     }
 
-    fn text(&mut self, key: &'static str, default: &str, read: impl Fn(&str) -> Result<String, String>) -> String {
+    fn text(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        read: impl Fn(&str) -> Result<String, String>,
+    ) -> String {
         self.value(key, default.to_owned(), read)
     }
 
-    fn value<T: Display>(&mut self, key: &'static str, default: T, read: impl Fn(&str) -> Result<T, String>) -> T {
+    fn value<T: Display>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         debug_assert_eq!(keys::find(key).map(|k| &k.fate), Some(&Fate::Honoured), "{key}");
         let Some(given) = self.set.get(key) else { return default };
         match read(&given.value) {
@@ -421,7 +445,9 @@ fn converted(convert: Convert, value: &str) -> Result<Option<String>, String> {
     let number = || parse::number(value, i64::MIN, i64::MAX);
     Ok(match convert {
         Convert::Same => Some(value.into()),
-        Convert::Kilobytes => Some(parse::number(value, 1, i64::MAX / 1024)?.saturating_mul(1024).to_string()),
+        Convert::Kilobytes => {
+            Some(parse::number(value, 1, i64::MAX / 1024)?.saturating_mul(1024).to_string())
+        }
         Convert::RefreshInterval => Some(match number()? {
             0 => "1000".into(),
             ms if ms < 0 => without_limit(),

@@ -27,7 +27,9 @@ pub(super) fn near_value<'a>(value: &str, allowed: &[&'a str]) -> Option<&'a str
     allowed
         .iter()
         .map(|known| (distance(&plain, &known.to_lowercase().replace('_', ".")), *known))
-        .filter(|(distance, known)| *distance <= if known.len() < 5 { 1 } else { 2 } && *distance < known.len())
+        .filter(|(distance, known)| {
+            *distance <= if known.len() < 5 { 1 } else { 2 } && *distance < known.len()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }

@@ -59,7 +59,10 @@ fn lists_drop_duplicates_with_a_warning_and_refuse_empty_elements() {
 #[test]
 fn enumerated_values_are_exact() {
     // CFG-2
-    assert!(refused(&[("acks", "ALL")]).contains("acks=ALL: not allowed; one of all, -1, 0, 1 (capitals count: all)"));
+    assert!(
+        refused(&[("acks", "ALL")])
+            .contains("acks=ALL: not allowed; one of all, -1, 0, 1 (capitals count: all)")
+    );
     assert!(refused(&[("compression.type", "LZ4")]).contains("capitals count: lz4"));
     assert!(refused(&[("compression.type", "zst")]).contains("did you mean zstd?"));
     // Except the few for which Kafka ignores case.
@@ -102,8 +105,12 @@ fn keys_that_nobody_knows_are_warned_about_in_a_map_and_refused_one_by_one() {
 #[test]
 fn passwords_never_appear_in_errors_or_debug_output() {
     // CFG-5
-    let pairs = [("bootstrap.servers", "a:1"), ("ssl.key.password", "hunter2"), ("sasl.jaas.config", "user hunter2"),
-        ("ssl.keystore.pasword", "hunter2")];
+    let pairs = [
+        ("bootstrap.servers", "a:1"),
+        ("ssl.key.password", "hunter2"),
+        ("sasl.jaas.config", "user hunter2"),
+        ("ssl.keystore.pasword", "hunter2"),
+    ];
     let builder = ProducerBuilder::from_pairs(pairs);
     let error = builder.check().unwrap_err();
     for text in [error.to_string(), format!("{error:?}"), format!("{builder:?}")] {
@@ -157,7 +164,9 @@ fn idempotence_yields_to_weaker_settings_unless_it_was_asked_for() {
     assert!(!with(&[("acks", "1")]).unwrap().enable_idempotence);
     assert!(!with(&[("retries", "0")]).unwrap().enable_idempotence);
     assert!(refused(&[("acks", "1"), ("enable.idempotence", "true")]).contains("acks=1: must be all"));
-    assert!(refused(&[("retries", "0"), ("enable.idempotence", "true")]).contains("retries=0: must be above 0"));
+    assert!(
+        refused(&[("retries", "0"), ("enable.idempotence", "true")]).contains("retries=0: must be above 0")
+    );
     assert!(with(&[("acks", "-1"), ("enable.idempotence", "true")]).unwrap().enable_idempotence);
 }
 
@@ -165,7 +174,9 @@ fn idempotence_yields_to_weaker_settings_unless_it_was_asked_for() {
 fn more_than_five_in_flight_is_refused_unless_idempotence_is_switched_off_by_name() {
     // CFG-7
     let six = ("max.in.flight.requests.per.connection", "6");
-    for pairs in [&[six][..], &[six, ("acks", "1")], &[six, ("retries", "0")], &[six, ("enable.idempotence", "true")]] {
+    for pairs in
+        [&[six][..], &[six, ("acks", "1")], &[six, ("retries", "0")], &[six, ("enable.idempotence", "true")]]
+    {
         assert!(refused(pairs).contains("at most 5"), "{pairs:?}");
     }
     assert_eq!(with(&[six, ("enable.idempotence", "false")]).unwrap().max_in_flight, 6);
@@ -227,7 +238,10 @@ fn old_keys_stand_in_for_today_s_with_a_warning() {
     let (config, warnings) = warned(&[("request.required.acks", "1"), ("queue.buffering.max.ms", "50")]);
     let config = config.unwrap();
     assert_eq!((config.acks, config.linger_ms), (Acks::Leader, 50));
-    assert!(warnings.iter().any(|w| w.contains("request.required.acks is an old key; acks=1")), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|w| w.contains("request.required.acks is an old key; acks=1")),
+        "{warnings:?}"
+    );
     // Both together must say the same.
     assert!(with(&[("request.required.acks", "1"), ("acks", "1")]).is_ok());
     let error = refused(&[("acks", "all"), ("request.required.acks", "1")]);
@@ -259,8 +273,16 @@ fn what_is_not_supported_yet_is_refused_unless_it_changes_nothing() {
     ] {
         assert!(refused(&[(key, value)]).contains("not supported yet"), "{key}");
     }
-    assert!(with(&[("security.protocol", "PLAINTEXT"), ("partitioner.class", "null"), ("interceptor.classes", "")]).is_ok());
-    let (config, warnings) = warned(&[("key.serializer", "org.apache.kafka.common.serialization.StringSerializer")]);
+    assert!(
+        with(&[
+            ("security.protocol", "PLAINTEXT"),
+            ("partitioner.class", "null"),
+            ("interceptor.classes", "")
+        ])
+        .is_ok()
+    );
+    let (config, warnings) =
+        warned(&[("key.serializer", "org.apache.kafka.common.serialization.StringSerializer")]);
     assert!(config.is_ok() && warnings.len() == 1, "{warnings:?}");
 }
 

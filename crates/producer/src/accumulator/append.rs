@@ -1,0 +1,313 @@
+//! The append: a record's place in its partition is fixed in one synchronous step.
+//!
+//! This is the hot path. Into a batch that has room it takes one partition lock, one copy of the record's bytes and one reference
+//! count; no clock, no allocation, no wake-up, nothing that all threads share but the topic's waiter flag. Memory is never waited for
+//! here: who cannot go on is told why, and waits outside (`send`).
+
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::pool::Chunk;
+use super::queue::{Partition, Queue, TopicState};
+use super::{Accumulator, codec_pool};
+use crate::delivery::{Callback, Delivery, PlaceInBatch};
+use crate::partitioner;
+use crate::record::Record;
+use crate::time::Clock;
+
+/// What came of an append.
+#[derive(Debug)]
+pub(crate) enum Append {
+    /// The record is accepted. No handle if it has a callback.
+    Done(Option<Delivery>),
+    /// The topic is not known.
+    Cold,
+    /// The topic has only so many partitions.
+    Beyond(u32),
+    /// Other senders of the topic wait: take a place behind them.
+    Behind,
+    /// A chunk of so many bytes is needed, and there is none.
+    NoRoom(usize),
+    /// The producer takes no more records.
+    Closed,
+}
+
+/// A record on its way in, and what it may use.
+pub(crate) struct Candidate<'a> {
+    pub(crate) record: &'a Record,
+    /// The record's size estimate (PRE-5).
+    pub(crate) size: usize,
+    pub(crate) callback: Option<Callback>,
+    /// Memory reserved for it, at least `size` bytes.
+    pub(crate) granted: Option<Chunk>,
+    /// It need not go behind waiters: it is the first of them, or it has a permit.
+    pub(crate) goes_first: bool,
+}
+
+/// Memory at hand while an append looks for its place.
+#[derive(Default)]
+struct Room {
+    taken: Option<Chunk>,
+    asked: bool,
+}
+
+impl Accumulator {
+    /// Appends a record, if it can be done at once. Otherwise nothing has happened (PRE-8), and what the candidate brought is
+    /// still with it.
+    pub(crate) fn append(
+        &self,
+        topic: &Arc<TopicState>,
+        candidate: &mut Candidate<'_>,
+        clock: &Clock,
+    ) -> Append {
+        let record = candidate.record;
+        let mut room = Room::default();
+        loop {
+            let known = topic.known();
+            if known == 0 {
+                return Append::Cold;
+            }
+            if !candidate.goes_first && topic.has_waiters() {
+                return Append::Behind;
+            }
+            // PAR-1
+            let fixed = match (record.partition, &record.key) {
+                (Some(partition), _) if partition as u32 >= known => return Append::Beyond(known),
+                (Some(partition), _) => Some(partition as u32),
+                (None, Some(key)) if !self.settings.ignore_keys => Some(partitioner::for_key(key, known)),
+                _ => None,
+            };
+            let index = match fixed {
+                Some(index) => index,
+                None => match topic.sticky.stay() {
+                    Some(stay) if stay.partition < known => stay.partition,
+                    seen => {
+                        let Some(next) = topic.draw() else { return Append::Cold };
+                        topic.sticky.begin(seen, next);
+                        continue;
+                    }
+                },
+            };
+            let partition = match topic.partition(index) {
+                Some(partition) => partition,
+                None => topic.partition_or_new(index, &self.ledger, &self.next_key),
+            };
+            match self.append_to(topic, partition, fixed.is_none(), candidate, &mut room, clock) {
+                Step::Done(delivery) => return Append::Done(delivery),
+                Step::Again => {}
+                Step::MoveOn => self.move_on(topic, partition),
+                Step::NeedsChunk(wish) => {
+                    // ACC-2: memory is taken without the lock, and then the append is tried again
+                    room.asked = true;
+                    room.taken = self.pool.try_take(self.pool.chunk_size(candidate.size, wish));
+                    if room.taken.is_none() && candidate.granted.is_none() {
+                        return Append::NoRoom(self.pool.chunk_size(candidate.size, 0));
+                    }
+                }
+                Step::Closed => return Append::Closed,
+            }
+        }
+    }
+
+    #[inline]
+    fn append_to(
+        &self,
+        topic: &TopicState,
+        partition: &Arc<Partition>,
+        is_sticky: bool,
+        candidate: &mut Candidate<'_>,
+        room: &mut Room,
+        clock: &Clock,
+    ) -> Step {
+        let record = candidate.record;
+        let mut jobs = Submit(self, None);
+        let mut queue = partition.queue.lock();
+        // Under the lock: whoever sets the flag and then takes every queue's lock misses no record (FLU-5, PRE-8).
+        if self.is_closing() {
+            return Step::Closed;
+        }
+        let stay = match is_sticky.then(|| topic.sticky.stay()) {
+            None => None,
+            Some(Some(stay)) if stay.partition == partition.index() as u32 => {
+                if stay.is_over(self.settings.batch_size, || queue.is_all_full()) {
+                    return Step::MoveOn; // PAR-7, PAR-8
+                }
+                Some(stay)
+            }
+            // PAR-8: another thread moved on meanwhile
+            Some(_) => return Step::Again,
+        };
+        if let Some(batch) = queue.open_batch() {
+            let timestamp = self.timestamp(record, clock);
+            let size = batch.builder.measure(
+                timestamp,
+                record.key.as_deref(),
+                record.value.as_deref(),
+                &record.headers,
+            );
+            if batch.fits(size.total()) {
+                if batch.tail_room() < size.total() {
+                    let Some(chunk) = room.get(candidate) else {
+                        return Step::NeedsChunk(batch.next_chunk_wish());
+                    };
+                    batch.add_chunk(chunk);
+                }
+                if !self.has_room_for_callback(batch, candidate) {
+                    return Step::NeedsChunk(0);
+                }
+                let (index, added) = batch.append(record, size, timestamp);
+                batch.max_record = batch.max_record.max(candidate.size);
+                if let Some(stay) = stay {
+                    topic.sticky.add(stay, added);
+                }
+                let delivery = hand_out(batch, candidate, index, timestamp);
+                let filled = batch.is_full();
+                drop(queue);
+                if filled {
+                    self.sender.wake(); // PRE-9
+                }
+                return Step::Done(delivery);
+            }
+            // ACC-2: it does not fit: the batch is closed for appends
+            jobs.1 = self.close_last(&mut queue);
+            if stay.is_some_and(|stay| stay.is_over(self.settings.batch_size, || true)) {
+                return Step::MoveOn;
+            }
+        }
+        let Some(chunk) = room.get(candidate) else {
+            return Step::NeedsChunk(queue.last_len);
+        };
+        let now_ms = clock.refresh(); // API-4: whoever opens a batch reads the clock
+        let delivery = self.open_batch(topic, partition, &mut queue, stay, chunk, candidate, clock, now_ms);
+        drop(queue);
+        self.sender.wake(); // PRE-9
+        Step::Done(delivery)
+    }
+
+    /// Opens a batch with the candidate as its first record.
+    #[allow(clippy::too_many_arguments)]
+    fn open_batch(
+        &self,
+        topic: &TopicState,
+        partition: &Arc<Partition>,
+        queue: &mut Queue,
+        stay: Option<partitioner::Stay>,
+        chunk: Chunk,
+        candidate: &mut Candidate<'_>,
+        clock: &Clock,
+        now_ms: u64,
+    ) -> Option<Delivery> {
+        let record = candidate.record;
+        let timestamp = record.timestamp.unwrap_or_else(|| clock.last_wall_ms());
+        let limit = self.settings.batch_size.max(candidate.size); // ACC-3
+        let scale = self.codec.scale(partition.ratio());
+        let id = queue.next_id;
+        queue.next_id += 1;
+        let mut batch = Batch::open(partition.clone(), id, chunk, limit, scale, now_ms);
+        let size =
+            batch.builder.measure(timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers);
+        let (index, _) = batch.append(record, size, timestamp);
+        batch.max_record = candidate.size;
+        if candidate.callback.is_some() {
+            // The first callback of a batch is charged whether there is room or not: the record has it already.
+            batch.completion.charge_callback(callback_bytes(candidate), &self.pool, true);
+        }
+        if let Some(stay) = stay {
+            topic.sticky.add(stay, batch.estimated_len()); // PAR-7: the header counts
+        }
+        let delivery = hand_out(&batch, candidate, index, timestamp);
+        queue.batches.push_back(batch);
+        topic.touch(now_ms);
+        self.list(partition, queue);
+        delivery
+    }
+
+    /// Closes the last batch if it is open; the job, if there is one, is to be submitted after the lock.
+    pub(super) fn close_last(&self, queue: &mut Queue) -> Option<codec_pool::Job> {
+        let batch = queue.open_batch()?;
+        let len = rohrpost_record::HEADER_LEN + batch.builder.records_len();
+        let job = self.codec.close(batch);
+        queue.last_len = len;
+        job
+    }
+
+    /// Leaves the partition for the next one, if it is still time. The choice is made without the lock.
+    fn move_on(&self, topic: &TopicState, partition: &Partition) {
+        let Some(next) = topic.draw() else { return };
+        let queue = partition.queue.lock();
+        if let Some(stay) = topic.sticky.stay()
+            && stay.partition == partition.index() as u32
+            && stay.is_over(self.settings.batch_size, || queue.is_all_full())
+        {
+            topic.sticky.leave_for(next);
+        }
+    }
+
+    /// API-4: the given one, else the wall clock, which is read only if the sender sleeps too long to keep it fresh.
+    #[inline]
+    fn timestamp(&self, record: &Record, clock: &Clock) -> i64 {
+        record.timestamp.unwrap_or_else(|| {
+            if self.sender.clock_is_stale() {
+                clock.refresh();
+            }
+            clock.last_wall_ms()
+        })
+    }
+
+    fn has_room_for_callback(&self, batch: &Batch, candidate: &Candidate<'_>) -> bool {
+        candidate.callback.is_none()
+            || batch.completion.charge_callback(callback_bytes(candidate), &self.pool, candidate.goes_first)
+    }
+}
+
+enum Step {
+    Done(Option<Delivery>),
+    /// Start over.
+    Again,
+    /// The topic's stay in this partition is over.
+    MoveOn,
+    /// Memory is needed; so many bytes would be good.
+    NeedsChunk(usize),
+    Closed,
+}
+
+impl Room {
+    /// Memory for the record: what was taken from the pool, or what was granted if the pool had nothing better.
+    fn get(&mut self, candidate: &mut Candidate<'_>) -> Option<Chunk> {
+        self.taken.take().or_else(|| if self.asked { candidate.granted.take() } else { None })
+    }
+}
+
+/// Submits a codec job when the partition's lock is gone (it is declared before the guard, so dropped after it).
+struct Submit<'a>(&'a Accumulator, Option<codec_pool::Job>);
+
+impl Drop for Submit<'_> {
+    fn drop(&mut self) {
+        if let Some(job) = self.1.take() {
+            self.0.codec.submit(job);
+        }
+    }
+}
+
+fn callback_bytes(candidate: &Candidate<'_>) -> usize {
+    candidate.callback.as_ref().map_or(0, |callback| std::mem::size_of_val(&**callback))
+}
+
+/// The record is in: its handle, or its callback to the batch.
+#[inline]
+fn hand_out(batch: &Batch, candidate: &mut Candidate<'_>, index: u32, timestamp: i64) -> Option<Delivery> {
+    let size = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(-1, |bytes| bytes.len() as i32);
+    let place = PlaceInBatch {
+        index,
+        timestamp,
+        key_size: size(&candidate.record.key),
+        value_size: size(&candidate.record.value),
+    };
+    match candidate.callback.take() {
+        None => Some(Delivery::new(batch.completion.handle(), place)),
+        Some(callback) => {
+            batch.completion.push_callback(callback, place);
+            None
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A batch: the records of one partition that travel and are answered together.
+//!
+//! Open: it takes records, encoded straight into its chunks. Closed: its records are final; with a codec it then waits to be
+//! compressed. Ready: it can be drained. Drained: the sender stamps it and its bytes go to the socket as they lie, piece by
+//! piece. A batch owns its memory all the way (ACC-25).
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, RecordSize, Stamp};
+
+use super::pool::Chunk;
+use super::queue::Partition;
+use crate::delivery::{Completion, CompletionRef};
+use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
+use crate::record::{Header, Record, TopicName};
+
+/// The records of one partition that travel together.
+pub(crate) struct Batch {
+    pub(super) partition: Arc<Partition>,
+    pub(super) completion: CompletionRef,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) builder: BatchBuilder,
+    pub(super) state: State,
+    pub(super) id: u64,
+    /// Write limit, in estimated bytes: `batch.size`, or the first record's estimate if that is larger (ACC-3).
+    limit: usize,
+    /// Estimated bytes per uncompressed byte, in 1/65536 (ACC-5). 65536 without compression.
+    scale: u64,
+    /// Codec and bytes of the records part as they travel. Set when the batch is ready.
+    pub(super) codec: Codec,
+    pub(super) payload_len: usize,
+    pub(super) created_ms: u64,
+    /// Waiting counts from here: creation, or the last re-enqueue (ACC-12).
+    pub(super) since_ms: u64,
+    pub(super) not_before_ms: u64,
+    pub(super) attempts: u32,
+    pub(super) is_retry: bool,
+    /// The leader epoch when it was last drained (ACC-10).
+    pub(super) leader_epoch: i32,
+    stamp: Option<Stamp>,
+    /// The largest record's estimate (ACC-8).
+    pub(super) max_record: usize,
+    /// It has left its queue and is counted there.
+    pub(super) is_out: bool,
+    /// Bytes of records when the sender last looked: does it grow?
+    pub(super) seen_len: usize,
+}
+
+/// Memory and how much of it is used. The first piece begins with the batch's header. A record lies in one piece.
+pub(crate) struct Piece {
+    pub(super) chunk: Chunk,
+    pub(super) used: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Takes records.
+    Open,
+    /// With the codec pool; its pieces are there too.
+    Compressing,
+    /// Its bytes are final but for header and stamp.
+    Ready,
+}
+
+impl Batch {
+    pub(super) fn open(
+        partition: Arc<Partition>,
+        id: u64,
+        chunk: Chunk,
+        limit: usize,
+        scale: u64,
+        now_ms: u64,
+    ) -> Batch {
+        Batch {
+            completion: Completion::open(partition.clone()),
+            partition,
+            pieces: vec![Piece { chunk, used: HEADER_LEN }],
+            builder: BatchBuilder::new(),
+            state: State::Open,
+            id,
+            limit,
+            scale,
+            codec: Codec::None,
+            payload_len: 0,
+            created_ms: now_ms,
+            since_ms: now_ms,
+            not_before_ms: 0,
+            attempts: 0,
+            is_retry: false,
+            leader_epoch: -1,
+            stamp: None,
+            max_record: 0,
+            is_out: false,
+            seen_len: 0,
+        }
+    }
+
+    pub(crate) fn partition(&self) -> &Arc<Partition> {
+        &self.partition
+    }
+
+    /// The shared end of its records. Clone the reference to keep it beyond the batch.
+    pub(crate) fn completion(&self) -> &CompletionRef {
+        &self.completion
+    }
+
+    pub(crate) fn record_count(&self) -> u32 {
+        self.builder.count()
+    }
+
+    /// Bytes of the whole batch as it travels, header included. Final once it is drained.
+    pub(crate) fn encoded_len(&self) -> usize {
+        HEADER_LEN + if self.state == State::Ready { self.payload_len } else { self.builder.records_len() }
+    }
+
+    /// Producer id, epoch and sequence, once it has them (ACC-18).
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    /// Writes producer id, epoch, sequence, and the checksum over all of the batch (IDM-0). Only on a drained batch.
+    pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
+        let Some((first, rest)) = self.pieces.split_first_mut() else { return };
+        let rest = rest.iter().map(|piece| &piece.chunk.bytes()[..piece.used]);
+        rohrpost_record::stamp(&mut first.chunk.bytes_mut()[..first.used], rest, stamp);
+        self.stamp = (stamp != Stamp::NONE).then_some(stamp);
+    }
+
+    /// The bytes to write, in order.
+    pub(crate) fn slices<'a>(&'a self, out: &mut Vec<IoSlice<'a>>) {
+        out.extend(self.pieces.iter().map(|piece| IoSlice::new(&piece.chunk.bytes()[..piece.used])));
+    }
+
+    /// How often it was put back into its queue (ACC-21).
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Monotonic ms when its first record was appended.
+    pub(crate) fn created_ms(&self) -> u64 {
+        self.created_ms
+    }
+
+    /// It was in a request before (ACC-8).
+    pub(crate) fn is_retry(&self) -> bool {
+        self.is_retry
+    }
+
+    /// The largest record's size estimate in bytes (ACC-8).
+    pub(crate) fn max_record_size(&self) -> usize {
+        self.max_record
+    }
+
+    /// The codec it travels with.
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Copies of its records, for reports on what was not delivered. `limit` bounds what a compressed batch may grow to.
+    pub(crate) fn records(&self, limit: usize) -> Vec<Record> {
+        let mut bytes = Vec::with_capacity(self.encoded_len());
+        for piece in &self.pieces {
+            bytes.extend_from_slice(&piece.chunk.bytes()[..piece.used]);
+        }
+        let Some(head) = bytes.first_chunk_mut::<HEADER_LEN>() else { return Vec::new() };
+        let (codec, payload_len) = match self.state {
+            State::Ready => (self.codec, self.payload_len),
+            _ => (Codec::None, self.builder.records_len()),
+        };
+        self.builder.write_header(head, codec, payload_len, false);
+        let mut scratch = Vec::new();
+        let Ok(batch) = rohrpost_record::Batch::parse(&bytes) else { return Vec::new() };
+        let Ok(records) = batch.records(&mut scratch, limit) else { return Vec::new() };
+        let topic = TopicName::new(self.partition.topic_name());
+        records
+            .map_while(Result::ok)
+            .map(|record| Record {
+                topic: Some(topic.clone()),
+                partition: Some(self.partition.index()),
+                timestamp: Some(record.timestamp),
+                key: record.key.map(Bytes::copy_from_slice),
+                value: record.value.map(Bytes::copy_from_slice),
+                headers: record
+                    .headers()
+                    .map(|header| {
+                        Header::new(
+                            String::from_utf8_lossy(header.key),
+                            header.value.map(Bytes::copy_from_slice),
+                        )
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// ACC-5: without compression exact.
+    #[inline]
+    pub(super) fn estimated_len(&self) -> usize {
+        HEADER_LEN + self.scaled(self.builder.records_len())
+    }
+
+    /// ACC-4: it has a record, and no more estimated bytes are allowed than it has; or it is closed.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        !self.is_open() || (self.builder.count() > 0 && self.limit <= self.estimated_len())
+    }
+
+    /// ACC-4: whether a record of `len` bytes fits.
+    #[inline]
+    pub(super) fn fits(&self, len: usize) -> bool {
+        self.builder.count() == 0 || self.limit >= self.estimated_len() + len
+    }
+
+    /// Bytes left in the last piece.
+    #[inline]
+    pub(super) fn tail_room(&self) -> usize {
+        self.pieces.last().map_or(0, |piece| piece.chunk.len() - piece.used)
+    }
+
+    /// How large the next chunk should be: twice the last, but not more than the batch can still use.
+    pub(super) fn next_chunk_wish(&self) -> usize {
+        let last = self.pieces.last().map_or(0, |piece| piece.chunk.len());
+        let left = self.limit.saturating_sub(self.estimated_len());
+        // With compression more goes in than the estimate counts.
+        let left = (left as u64).saturating_mul(1 << 16) / self.scale.max(1);
+        (2 * last).min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn add_chunk(&mut self, chunk: Chunk) {
+        self.pieces.push(Piece { chunk, used: 0 });
+    }
+
+    /// Encodes a record that fits and for which there is room; gives its index and the estimated bytes it added.
+    #[inline]
+    pub(super) fn append(&mut self, record: &Record, size: RecordSize, timestamp: i64) -> (u32, usize) {
+        let Some(piece) = self.pieces.last_mut() else {
+            unreachable!("an open batch has a piece");
+        };
+        let (index, before) = (self.builder.count(), self.builder.records_len());
+        piece.used += self.builder.append_measured(
+            &mut piece.chunk.bytes_mut()[piece.used..],
+            size,
+            timestamp,
+            record.key.as_deref(),
+            record.value.as_deref(),
+            &record.headers,
+        );
+        (index, self.scaled(self.builder.records_len()) - self.scaled(before))
+    }
+
+    /// Closes it for appends. Without a codec it is ready at once.
+    pub(super) fn close_plain(&mut self) {
+        self.state = State::Ready;
+        self.codec = Codec::None;
+        self.payload_len = self.builder.records_len();
+    }
+
+    /// It leaves its queue: writes the header. Outside the partition's lock.
+    pub(super) fn finish(&mut self) {
+        if self.stamp.is_some() {
+            return; // it was out before; its header is written and stamped
+        }
+        if let Some(head) =
+            self.pieces.first_mut().and_then(|piece| piece.chunk.bytes_mut().first_chunk_mut())
+        {
+            self.builder.write_header(head, self.codec, self.payload_len, false);
+        }
+    }
+
+    #[inline]
+    fn scaled(&self, bytes: usize) -> usize {
+        ((bytes as u64 * self.scale) >> 16) as usize
+    }
+}
+
+/// Every batch ends with a result. This is for those that are dropped with the producer itself, so that no handle waits for ever.
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if self.completion.is_done() {
+            return;
+        }
+        let records = self.builder.count();
+        self.completion.set_records(records);
+        if !self.is_out {
+            self.partition.ledger().taken_out(records.into());
+        }
+        // In the queue and never drained: nobody can have written it.
+        let outcome = if self.attempts == 0 && !self.is_out { Outcome::NotWritten } else { Outcome::Unknown };
+        let failure = BatchFailure {
+            outcome,
+            reason: Reason::Closed,
+            message: Some("the producer was dropped".into()),
+            record_errors: Vec::new(),
+            attempts: self.attempts + u32::from(self.is_out),
+        };
+        self.completion.resolve(BatchResult::Failed(Arc::new(failure)));
+    }
+}

@@ -1,0 +1,225 @@
+//! Where records become batches: a queue of batches per partition, in bounded memory.
+//!
+//! Many threads append, one sender drains; between them stands one short lock per partition. Nothing here reads a clock (but for
+//! the stamp of a new batch), draws randomness it was not handed, does I/O or waits. In a record's journey:
+//!
+//! * [`append`] puts it into the open batch of its partition, in memory from the [`pool`];
+//! * [`line`] is where calls wait that find no room, or a topic that is not known;
+//! * [`codec_pool`] compresses closed batches;
+//! * [`ready`] tells the sender which brokers have data, and gives it the batches;
+//! * [`batch`] is what travels; [`ledger`] knows what is still open.
+
+mod append;
+mod batch;
+mod codec_pool;
+mod ledger;
+mod line;
+mod pool;
+mod queue;
+mod ready;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rohrpost_record::Compression;
+
+pub(crate) use self::append::{Append, Candidate};
+pub(crate) use self::batch::Batch;
+pub(crate) use self::ledger::{Counts, FlushWait};
+pub(crate) use self::line::Stage;
+pub(crate) use self::pool::{Charge, Chunk, Pool, Turn};
+pub(crate) use self::queue::{Partition, TopicState};
+pub(crate) use self::ready::{Gate, HeadInfo, Ready};
+
+use self::codec_pool::CodecPool;
+use self::ledger::Ledger;
+use self::queue::Queue;
+use self::ready::Desk;
+use crate::config::Config;
+use crate::delivery::CompletionRef;
+use crate::metadata::Snapshot;
+use crate::outcome::BatchResult;
+use crate::wait::SenderWake;
+
+/// What the accumulator needs of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) batch_size: usize,
+    pub(crate) linger_ms: u64,
+    pub(crate) buffer_memory: usize,
+    pub(crate) delivery_timeout_ms: u64,
+    pub(crate) compression: Compression,
+    pub(crate) ignore_keys: bool,
+    pub(crate) adaptive: bool,
+    pub(crate) availability_timeout_ms: u64,
+    /// Threads that compress; 0: the sender does, inside `ready`. That is for simulations.
+    pub(crate) codec_threads: usize,
+    /// Where the sticky choices begin.
+    pub(crate) seed: u64,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Config, seed: u64) -> Settings {
+        Settings {
+            batch_size: config.batch_size,
+            linger_ms: config.linger_ms,
+            buffer_memory: config.buffer_memory,
+            delivery_timeout_ms: config.delivery_timeout_ms,
+            compression: config.compression,
+            ignore_keys: config.partitioner_ignore_keys,
+            adaptive: config.partitioner_adaptive_partitioning_enable,
+            availability_timeout_ms: config.partitioner_availability_timeout_ms,
+            codec_threads: 1,
+            seed,
+        }
+    }
+}
+
+/// The queues of all partitions.
+pub(crate) struct Accumulator {
+    settings: Settings,
+    pool: Pool,
+    codec: CodecPool,
+    ledger: Arc<Ledger>,
+    sender: SenderWake,
+    closing: AtomicBool,
+    topics: RwLock<HashMap<Arc<str>, Arc<TopicState>>>,
+    next_topic: AtomicU32,
+    next_key: AtomicU32,
+    /// Partitions that got their first batch since the sender last looked.
+    incoming: Mutex<Vec<Arc<Partition>>>,
+    /// The sender's side. Only the sender locks it.
+    desk: Mutex<Desk>,
+    /// No queued batch expires before; recomputed by `ready`.
+    next_expiry_ms: AtomicU64,
+}
+
+impl Accumulator {
+    pub(crate) fn new(settings: Settings, sender: SenderWake) -> Accumulator {
+        // CFG-11: a batch.size of 0 acts as 1, one record per batch
+        let settings = Settings { batch_size: settings.batch_size.max(1), ..settings };
+        Accumulator {
+            pool: Pool::new(settings.buffer_memory, settings.batch_size, sender.clone()),
+            codec: CodecPool::new(settings.compression, settings.codec_threads, sender.clone()),
+            ledger: Arc::default(),
+            sender,
+            closing: AtomicBool::new(false),
+            topics: RwLock::default(),
+            next_topic: AtomicU32::new(0),
+            next_key: AtomicU32::new(0),
+            incoming: Mutex::default(),
+            desk: Mutex::default(),
+            next_expiry_ms: AtomicU64::new(u64::MAX),
+            settings,
+        }
+    }
+
+    /// A topic, if it was sent to before.
+    pub(crate) fn topic(&self, name: &str) -> Option<Arc<TopicState>> {
+        self.topics.read().get(name).cloned()
+    }
+
+    /// A topic, made if need be. Give it back with [`forget`](Accumulator::forget) if it turns out not to exist.
+    pub(crate) fn topic_or_new(&self, name: &str) -> Arc<TopicState> {
+        if let Some(topic) = self.topic(name) {
+            return topic;
+        }
+        let mut topics = self.topics.write();
+        if let Some(topic) = topics.get(name) {
+            return topic.clone();
+        }
+        let id = self.next_topic.fetch_add(1, Ordering::Relaxed);
+        let seed = self.settings.seed ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let name: Arc<str> = name.into();
+        let topic = Arc::new(TopicState::new(name.clone(), id, seed));
+        topics.insert(name, topic.clone());
+        topic
+    }
+
+    /// Drops the state of a topic that does not exist, unless someone else holds it: names that were never topics must not pile up.
+    pub(crate) fn forget(&self, topic: Arc<TopicState>) {
+        let name = topic.name().clone();
+        drop(topic);
+        let mut topics = self.topics.write();
+        if let Some(topic) = topics.get(&name)
+            && Arc::strong_count(topic) == 1
+            && topic.known() == 0
+            && topic.is_unused()
+        {
+            topics.remove(&name);
+        }
+    }
+
+    /// Tells every topic what the cluster says of it now. Call it before the waiting calls are woken.
+    pub(crate) fn apply(&self, cluster: &Snapshot) {
+        for (name, topic) in &*self.topics.read() {
+            topic.apply(cluster.topics.get(name));
+        }
+    }
+
+    /// Monotonic ms when a batch was last opened for the topic: its life in the metadata set counts from there (MET-2).
+    pub(crate) fn last_used_ms(&self, topic: &str) -> Option<u64> {
+        self.topics.read().get(topic).map(|topic| topic.last_used_ms())
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// No more records: appends are refused, and waiters are woken to find out (BUF-6, FLU-7). What is queued is ready without
+    /// linger (FLU-5).
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.pool.wake_all();
+        self.sender.wake();
+    }
+
+    #[inline]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Begins a flush: everything is ready at once, and what is incomplete now is waited for (FLU-1).
+    pub(crate) fn begin_flush(&self) -> FlushWait {
+        let wait = self.ledger.begin_flush();
+        self.sender.wake();
+        wait
+    }
+
+    /// Ends a batch: all its records get their outcome, callbacks included, then its memory goes back. Call it without any lock held.
+    pub(crate) fn complete(&self, batch: Batch, result: BatchResult) {
+        self.resolve(batch.completion(), result);
+        drop(batch);
+    }
+
+    /// Gives the records of a batch their outcome while a request still owns its memory (ACC-25). The first outcome wins (ACC-26).
+    pub(crate) fn resolve(&self, completion: &CompletionRef, result: BatchResult) -> bool {
+        completion.resolve(result)
+    }
+
+    /// How many records were accepted and how they ended.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut desk = self.desk.lock();
+        desk.take_in(&self.incoming);
+        let queued = desk
+            .partitions()
+            .map(|partition| {
+                let queue = partition.queue.lock();
+                queue.batches.iter().map(|batch| u64::from(batch.record_count())).sum::<u64>()
+            })
+            .sum();
+        self.ledger.counts(queued)
+    }
+
+    /// Notes that the partition has batches. Under its lock.
+    fn list(&self, partition: &Arc<Partition>, queue: &mut Queue) {
+        if !queue.listed {
+            queue.listed = true;
+            self.incoming.lock().push(partition.clone());
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A topic and its partitions as the producer sees them, and a partition's queue of batches (ACC-1).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::batch::Batch;
+use super::codec_pool::Ratio;
+use super::ledger::Ledger;
+use crate::metadata::TopicMetadata;
+use crate::partitioner::Sticky;
+
+/// A topic that was sent to. Shared by the accumulator and topic handles.
+pub(crate) struct TopicState {
+    common: Arc<TopicCommon>,
+    /// Partitions the topic is known to have; 0: not known (any more).
+    known: AtomicU32,
+    /// Senders of this topic that wait; whoever comes later goes behind them.
+    waiters: AtomicU32,
+    /// Partitions in `partitions`.
+    used: AtomicU32,
+    /// When a batch was last opened (MET-2).
+    last_used_ms: AtomicU64,
+    metadata: RwLock<Option<Arc<TopicMetadata>>>,
+    partitions: Partitions,
+    pub(crate) sticky: Sticky,
+}
+
+/// What a topic's partitions share.
+pub(crate) struct TopicCommon {
+    name: Arc<str>,
+    id: u32,
+    pub(crate) ratio: Ratio,
+}
+
+/// A partition that was sent to.
+pub(crate) struct Partition {
+    topic: Arc<TopicCommon>,
+    index: i32,
+    key: u32,
+    ledger: Arc<Ledger>,
+    pub(crate) queue: Mutex<Queue>,
+}
+
+/// The batches of one partition, oldest first. All but the last are closed.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) batches: VecDeque<Batch>,
+    /// The partition stands in the accumulator's list of partitions with batches.
+    pub(crate) listed: bool,
+    /// Bytes of the partition's last closed batch: how large the next one's first chunk should be.
+    pub(crate) last_len: usize,
+    /// Names batches within the partition.
+    pub(crate) next_id: u64,
+}
+
+impl TopicState {
+    pub(crate) fn new(name: Arc<str>, id: u32, seed: u64) -> TopicState {
+        TopicState {
+            common: Arc::new(TopicCommon { name, id, ratio: Ratio::default() }),
+            known: AtomicU32::new(0),
+            waiters: AtomicU32::new(0),
+            used: AtomicU32::new(0),
+            last_used_ms: AtomicU64::new(0),
+            metadata: RwLock::new(None),
+            partitions: Partitions::default(),
+            sticky: Sticky::new(seed),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.common.name
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
+        self.common.id
+    }
+
+    /// Partitions the topic is known to have; 0: not known.
+    #[inline]
+    pub(crate) fn known(&self) -> u32 {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// Whether senders of this topic wait.
+    #[inline]
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.waiters.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn add_waiter(&self) {
+        self.waiters.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn remove_waiter(&self) {
+        self.waiters.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// What the cluster says of the topic now; `None`: it is not known (any more).
+    pub(crate) fn apply(&self, metadata: Option<&Arc<TopicMetadata>>) {
+        let mut current = self.metadata.write();
+        match (&*current, metadata) {
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => return,
+            (None, None) => return,
+            _ => {}
+        }
+        let known = metadata.map_or(0, |metadata| metadata.partitions.len() as u32);
+        let before = self.known.swap(known, Ordering::AcqRel);
+        if before != 0 && known > before {
+            // PAR-4
+            tracing::info!(
+                topic = &*self.common.name,
+                before,
+                now = known,
+                "the topic has grown: most keys go to another partition from now on"
+            );
+        }
+        *current = metadata.cloned();
+    }
+
+    /// The next partition for keyless records; `None` if the topic is not known.
+    pub(crate) fn draw(&self) -> Option<u32> {
+        let metadata = self.metadata.read().clone()?;
+        (!metadata.partitions.is_empty()).then(|| self.sticky.draw(&metadata))
+    }
+
+    /// A partition, if it was used before.
+    #[inline]
+    pub(crate) fn partition(&self, index: u32) -> Option<&Arc<Partition>> {
+        self.partitions.get(index)
+    }
+
+    /// A partition, made if this is its first use.
+    pub(crate) fn partition_or_new(
+        &self,
+        index: u32,
+        ledger: &Arc<Ledger>,
+        keys: &AtomicU32,
+    ) -> &Arc<Partition> {
+        self.partitions.get_or_init(index, || {
+            self.used.fetch_add(1, Ordering::AcqRel);
+            Arc::new(Partition {
+                topic: self.common.clone(),
+                index: index as i32,
+                key: keys.fetch_add(1, Ordering::Relaxed),
+                ledger: ledger.clone(),
+                queue: Mutex::default(),
+            })
+        })
+    }
+
+    /// Whether every known partition has a queue (PAR-10).
+    pub(crate) fn is_every_partition_used(&self) -> bool {
+        self.used.load(Ordering::Acquire) >= self.known()
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used.load(Ordering::Acquire) == 0 && !self.has_waiters()
+    }
+
+    pub(crate) fn touch(&self, now_ms: u64) {
+        self.last_used_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_used_ms(&self) -> u64 {
+        self.last_used_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl Partition {
+    pub(crate) fn topic_name(&self) -> &Arc<str> {
+        &self.topic.name
+    }
+
+    pub(crate) fn topic_id(&self) -> u32 {
+        self.topic.id
+    }
+
+    /// The partition's number in its topic.
+    pub(crate) fn index(&self) -> i32 {
+        self.index
+    }
+
+    /// A dense number over all topics, for state kept in a `Vec`.
+    pub(crate) fn key(&self) -> u32 {
+        self.key
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    pub(crate) fn ratio(&self) -> &Ratio {
+        &self.topic.ratio
+    }
+}
+
+impl Queue {
+    /// The last batch, if it takes records.
+    #[inline]
+    pub(crate) fn open_batch(&mut self) -> Option<&mut Batch> {
+        self.batches.back_mut().filter(|batch| batch.is_open())
+    }
+
+    /// Whether every batch is full; so is an empty queue (PAR-7). Only the last one can be not full.
+    #[inline]
+    pub(crate) fn is_all_full(&self) -> bool {
+        self.batches.back().is_none_or(Batch::is_full)
+    }
+}
+
+/// A list that can be read without a lock, grows, and never shrinks: segments of doubling length.
+#[derive(Default)]
+struct Partitions {
+    segments: [OnceLock<Box<[OnceLock<Arc<Partition>>]>>; SEGMENTS],
+}
+
+/// The first segment's length.
+const FIRST_SEGMENT: u32 = 8;
+/// 8 · (2^28 − 1) partitions: more than a 31-bit partition number reaches.
+const SEGMENTS: usize = 29;
+
+impl Partitions {
+    #[inline]
+    fn place(index: u32) -> (usize, usize) {
+        let shifted = u64::from(index) + u64::from(FIRST_SEGMENT);
+        let segment = shifted.ilog2() - FIRST_SEGMENT.ilog2();
+        (segment as usize, (shifted - (u64::from(FIRST_SEGMENT) << segment)) as usize)
+    }
+
+    #[inline]
+    fn get(&self, index: u32) -> Option<&Arc<Partition>> {
+        let (segment, at) = Self::place(index);
+        self.segments[segment].get()?[at].get()
+    }
+
+    fn get_or_init(&self, index: u32, make: impl FnOnce() -> Arc<Partition>) -> &Arc<Partition> {
+        let (segment, at) = Self::place(index);
+        let len = (FIRST_SEGMENT as usize) << segment;
+        let segment = self.segments[segment].get_or_init(|| {
+            std::iter::repeat_with(OnceLock::new).take(len).collect::<Vec<_>>().into_boxed_slice()
+        });
+        segment[at].get_or_init(make)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_a_place_of_its_own() {
+        let mut seen = std::collections::HashSet::new();
+        for index in 0..10_000 {
+            let (segment, at) = Partitions::place(index);
+            assert!(at < (FIRST_SEGMENT as usize) << segment);
+            assert!(seen.insert((segment, at)));
+        }
+        let (segment, at) = Partitions::place(i32::MAX as u32);
+        assert!(segment < SEGMENTS && at < (FIRST_SEGMENT as usize) << segment);
+    }
+
+    #[test]
+    fn a_partition_is_made_once() {
+        let topic = TopicState::new("t".into(), 0, 0);
+        let (ledger, keys) = (Arc::default(), AtomicU32::new(0));
+        assert!(topic.partition(9).is_none());
+        let first = topic.partition_or_new(9, &ledger, &keys).clone();
+        assert!(Arc::ptr_eq(&first, topic.partition_or_new(9, &ledger, &keys)));
+        assert_eq!((first.index(), first.key(), &**first.topic_name()), (9, 0, "t"));
+    }
+}

@@ -1,0 +1,242 @@
+//! The built-in choice for records without key: stay with one partition for about a batch, then move on (KIP-794, PAR-6 to
+//! PAR-13).
+//!
+//! Per topic one cell holds partition and bytes. It is changed only under the lock of the partition that it names, so that it
+//! needs no lock of its own: who reads it takes that partition's lock and looks again; if it names another partition by then, the
+//! append starts over (PAR-8). The load table is published by the sender; choosing the next partition happens without any lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::metadata::TopicMetadata;
+
+/// The cell names no partition yet.
+const NONE: u64 = u64::MAX;
+
+/// A topic's sticky state. On a cache line of its own: it is written with every keyless record.
+#[repr(align(64))]
+pub(crate) struct Sticky {
+    cell: AtomicU64,
+    random: AtomicU64,
+    load: RwLock<Option<Arc<LoadTable>>>,
+}
+
+/// The cell's content: where the topic stays, and the bytes it has put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stay {
+    pub(crate) partition: u32,
+    pub(crate) bytes: u32,
+}
+
+impl Stay {
+    fn pack(self) -> u64 {
+        u64::from(self.partition) << 32 | u64::from(self.bytes)
+    }
+
+    fn unpack(packed: u64) -> Option<Stay> {
+        (packed != NONE).then_some(Stay { partition: (packed >> 32) as u32, bytes: packed as u32 })
+    }
+
+    /// Whether the partition is left (PAR-7). `all_full`: every batch in its queue is full.
+    #[inline]
+    pub(crate) fn is_over(self, batch_size: usize, all_full: impl FnOnce() -> bool) -> bool {
+        let bytes = self.bytes as usize;
+        bytes >= batch_size && (bytes >= batch_size.saturating_mul(2) || all_full())
+    }
+}
+
+impl Sticky {
+    /// `seed` makes the choices; equal seeds make equal choices.
+    pub(crate) fn new(seed: u64) -> Sticky {
+        Sticky { cell: AtomicU64::new(NONE), random: AtomicU64::new(seed), load: RwLock::new(None) }
+    }
+
+    /// Where the topic stays, as it was a moment ago.
+    #[inline]
+    pub(crate) fn stay(&self) -> Option<Stay> {
+        Stay::unpack(self.cell.load(Ordering::Acquire))
+    }
+
+    /// Adds the bytes of an append. Under the lock of the partition that the cell names.
+    #[inline]
+    pub(crate) fn add(&self, stay: Stay, bytes: usize) {
+        let bytes = stay.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.cell.store(Stay { bytes, ..stay }.pack(), Ordering::Release);
+    }
+
+    /// Moves on to `next`. Under the lock of the partition that the cell names; after it, the cell is another lock's.
+    pub(crate) fn leave_for(&self, next: u32) {
+        self.cell.store(Stay { partition: next, bytes: 0 }.pack(), Ordering::Release);
+    }
+
+    /// The first stay, or another one if the topic has shrunk and `seen` does not exist any more. Without lock: whoever is first
+    /// wins.
+    pub(crate) fn begin(&self, seen: Option<Stay>, next: u32) {
+        let seen = seen.map_or(NONE, Stay::pack);
+        let next = Stay { partition: next, bytes: 0 }.pack();
+        let _ = self.cell.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The next partition (PAR-9): by load if there are statistics, else uniformly among available partitions (PAR-5), else among
+    /// all.
+    pub(crate) fn draw(&self, topic: &TopicMetadata) -> u32 {
+        let random = self.next_random();
+        if let Some(load) = self.load.read().as_ref()
+            && let Some(partition) = load.choose(random)
+            && (partition as usize) < topic.partitions.len()
+        {
+            return partition;
+        }
+        let available = topic.partitions.iter().filter(|partition| partition.leader.is_some()).count();
+        match below(random, available as u64) {
+            Some(nth) => topic
+                .partitions
+                .iter()
+                .enumerate()
+                .filter(|(_, partition)| partition.leader.is_some())
+                .nth(nth as usize)
+                .map_or(0, |(index, _)| index as u32),
+            None => below(random, topic.partitions.len() as u64).unwrap_or(0) as u32,
+        }
+    }
+
+    /// New statistics, or none.
+    pub(crate) fn publish(&self, load: Option<Arc<LoadTable>>) {
+        *self.load.write() = load;
+    }
+
+    /// Splitmix64: a counter, mixed. Threads that draw at the same time draw different numbers.
+    fn next_random(&self) -> u64 {
+        let mut z = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// A number below `n` from 64 random bits; `None` for no numbers.
+fn below(random: u64, n: u64) -> Option<u64> {
+    (n > 0).then(|| ((u128::from(random) * u128::from(n)) >> 64) as u64)
+}
+
+/// Which partitions take how much of a topic, by the length of their queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoadTable {
+    /// Partition and running sum of weights.
+    cumulative: Vec<(u32, u64)>,
+}
+
+impl LoadTable {
+    /// A random number below the last entry; the first entry strictly greater is chosen (PAR-9).
+    fn choose(&self, random: u64) -> Option<u32> {
+        let (_, total) = self.cumulative.last()?;
+        let number = below(random, *total)?;
+        let at = self.cumulative.partition_point(|(_, sum)| *sum <= number);
+        self.cumulative.get(at).map(|(partition, _)| *partition)
+    }
+}
+
+/// The table for queue lengths by partition; `None` in the list leaves a partition out: no leader, or a broker that does not take
+/// data (PAR-10, PAR-12). No table if it would say nothing (PAR-11).
+pub(crate) fn weights(lengths: &[Option<usize>]) -> Option<LoadTable> {
+    if lengths.len() < 2 {
+        return None;
+    }
+    let mut kept = lengths.iter().flatten();
+    let first = kept.next()?;
+    if kept.all(|length| length == first) && lengths.iter().all(Option::is_some) {
+        return None;
+    }
+    let longest = *lengths.iter().flatten().max()?;
+    let mut sum = 0;
+    let cumulative = lengths
+        .iter()
+        .enumerate()
+        .filter_map(|(partition, length)| length.map(|length| (partition as u32, length)))
+        .map(|(partition, length)| {
+            sum += (longest + 1 - length) as u64;
+            (partition, sum)
+        })
+        .collect();
+    Some(LoadTable { cumulative })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::PartitionMetadata;
+
+    fn topic(leaders: &[Option<i32>]) -> TopicMetadata {
+        let partitions = leaders
+            .iter()
+            .map(|leader| PartitionMetadata {
+                leader: *leader,
+                leader_epoch: 0,
+                replicas: Vec::new(),
+                in_sync: Vec::new(),
+            })
+            .collect();
+        TopicMetadata { name: "t".into(), id: Default::default(), partitions }
+    }
+
+    // PAR-7
+    #[test]
+    fn a_partition_is_left_after_a_batch_if_its_batches_are_full_and_after_two_in_any_case() {
+        let stay = |bytes| Stay { partition: 3, bytes };
+        assert!(!stay(99).is_over(100, || true));
+        assert!(stay(100).is_over(100, || true));
+        assert!(!stay(199).is_over(100, || false));
+        assert!(stay(200).is_over(100, || false));
+    }
+
+    // PAR-9, PAR-10
+    #[test]
+    fn queue_lengths_become_weights() {
+        let table = weights(&[Some(0), Some(3), Some(1)]).unwrap();
+        assert_eq!(table.cumulative, [(0, 4), (1, 5), (2, 8)]);
+        let pick = |number: u64| table.choose((u64::MAX / 8) * number + u64::MAX / 16);
+        let picked: Vec<_> = (0..8).map(|number| pick(number).unwrap()).collect();
+        assert_eq!(picked, [0, 0, 0, 0, 1, 2, 2, 2]);
+    }
+
+    // PAR-10, PAR-11
+    #[test]
+    fn there_are_no_statistics_where_they_would_say_nothing() {
+        assert_eq!(weights(&[Some(5)]), None, "one partition");
+        assert_eq!(weights(&[Some(2), Some(2)]), None, "equal queues");
+        assert_eq!(weights(&[None, None]), None, "nothing left");
+        let without_leader = weights(&[Some(2), None, Some(2)]).unwrap();
+        assert_eq!(without_leader.cumulative, [(0, 1), (2, 2)], "equal, but one is left out");
+    }
+
+    // PAR-5, PAR-9
+    #[test]
+    fn the_choice_is_uniform_among_available_partitions_or_among_all() {
+        let sticky = Sticky::new(7);
+        let mut counts = [0; 4];
+        let some = topic(&[Some(1), None, Some(2), None]);
+        for _ in 0..2000 {
+            counts[sticky.draw(&some) as usize] += 1;
+        }
+        assert_eq!((counts[1], counts[3]), (0, 0));
+        assert!(counts[0].min(counts[2]) > 800, "{counts:?}");
+        let none = topic(&[None, None]);
+        let mut counts = [0; 2];
+        for _ in 0..2000 {
+            counts[sticky.draw(&none) as usize] += 1;
+        }
+        assert!(counts[0].min(counts[1]) > 800, "{counts:?}");
+    }
+
+    // PAR-9
+    #[test]
+    fn a_loaded_partition_draws_fewer_records() {
+        let sticky = Sticky::new(7);
+        sticky.publish(weights(&[Some(9), Some(0)]).map(Arc::new));
+        let topic = topic(&[Some(1), Some(1)]);
+        let to_loaded = (0..1100).filter(|_| sticky.draw(&topic) == 0).count();
+        assert!((50..160).contains(&to_loaded), "1 in 11 expected, {to_loaded} of 1100 came");
+    }
+}
