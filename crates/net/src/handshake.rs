@@ -46,3 +46,33 @@ pub(crate) fn answer(body: &[u8], asked: i16) -> Answer {
         Err(e) => Answer::Fail(Disconnect::Protocol(ProtocolError::ApiVersions(e.to_string()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The frame of a vector that Kafka's own classes wrote.
+    fn vector(id: &str) -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/frames.jsonl");
+        let vectors = std::fs::read_to_string(path).unwrap();
+        let line = vectors.lines().find(|line| line.contains(&format!("\"id\":\"{id}\""))).unwrap();
+        let (_, hex) = line.split_once("\"hex\":\"").unwrap();
+        hex.split_once('"').unwrap().0.to_owned()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_question_is_written_as_kafka_writes_it() {
+        let config = NetConfig {
+            client_id: Some("rohrpost".into()),
+            client_software_name: "clientsoftwarename-5e".into(),
+            client_software_version: "clientsoftwareversion-7218".into(),
+            ..NetConfig::default()
+        };
+        assert_eq!(hex(&request(&config, 0, 1001).unwrap()), vector("ApiVersionsRequest v0 frame"));
+        assert_eq!(hex(&request(&config, 4, 1003).unwrap()), vector("ApiVersionsRequest v4 frame"));
+    }
+}

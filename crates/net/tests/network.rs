@@ -6,7 +6,7 @@ mod common;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -139,7 +139,7 @@ fn a_full_socket_makes_the_node_not_ready_until_it_drains() {
         echo_requests(peer);
     };
     let server = serve(vec![Box::new(script)]);
-    let mut rig = Rig::ready(NetConfig { send_buffer_bytes: 4096, ..NetConfig::default() }, server.address);
+    let mut rig = Rig::ready(NetConfig::default(), server.address);
     rig.send(1, &vec![7; 8_000_000]);
     assert!(rig.net.ready(1, rig.now()), "nothing is written yet");
     rig.net.flush(rig.now(), &mut rig.events);
@@ -361,6 +361,30 @@ fn a_name_with_a_dead_and_a_live_address_is_connected_through_the_second() {
     while !rig.net.ready(1, rig.now()) {
         rig.poll();
     }
+}
+
+#[test]
+fn a_name_that_hangs_does_not_hold_up_another() {
+    struct OneHangs(SocketAddr, Mutex<mpsc::Receiver<()>>);
+    impl Resolve for OneHangs {
+        fn resolve(&self, host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+            if host == "hangs" {
+                // Until the test is over.
+                let _ = self.1.lock().unwrap().recv();
+            }
+            Ok(vec![self.0])
+        }
+    }
+    let server = serve(vec![Box::new(echo)]);
+    let (_release, hang) = mpsc::channel();
+    let mut rig = Rig::new(NetConfig::default());
+    let names = OneHangs(server.address, Mutex::new(hang));
+    rig.net = Net::with_resolver(NetConfig::default(), Arc::new(names)).unwrap();
+    rig.net.set_node(1, "hangs", 9092);
+    rig.net.set_node(2, "answers", 9092);
+    assert!(!rig.net.ready(1, rig.now()));
+    rig.become_ready(2);
+    assert_eq!(rig.net.state(1), NodeState::Resolving);
 }
 
 #[test]
