@@ -1,12 +1,11 @@
 //! The golden vectors: bytes as Apache Kafka 4.3.1 writes them.
 
-#[macro_use]
 mod common;
 
 use common::{Vector, body_vectors, vectors};
 use rohrpost_protocol::{
-    ApiKey, Decoder, Encoder, HeaderError, Kind, Message, RequestHeader, ResponseHeader, describe_body,
-    frame,
+    ApiKey, Decoder, Encoder, HeaderError, Kind, Message, Request, RequestHeader, ResponseHeader,
+    describe_body, for_each_api, frame,
     messages::{self, *},
     metadata_log::MetadataRecord,
     reencode_body,
@@ -236,11 +235,12 @@ fn encode_default(api: ApiKey, kind: Kind, version: i16) -> Vec<u8> {
         out.into_parts().0
     }
     macro_rules! by_api {
-        ($($api:ident $request:ident $response:ident,)*) => {
-            match (api, kind) {
-                $((ApiKey::$api, Kind::Request) => default_of::<messages::$request>(version),
-                (ApiKey::$api, Kind::Response) => default_of::<messages::$response>(version),)*
-                _ => panic!("{api} is not in the list of the tests"),
+        ($($module:ident: $request:ident,)*) => {
+            match kind {
+                $(Kind::Request if api == messages::$request::API_KEY => default_of::<messages::$request>(version),
+                Kind::Response if api == messages::$request::API_KEY =>
+                    default_of::<<messages::$request as Request>::Response<'static>>(version),)*
+                _ => panic!("{api} is not in the list"),
             }
         };
     }

@@ -106,7 +106,12 @@ impl<'a> ApiVersionsResponse<'a> {
     /// that was asked for, and the connection stays open (G3).
     pub fn unsupported() -> Self {
         let VersionRange { min, max } = ApiKey::ApiVersions.versions();
-        let own = ApiVersion { api_key: ApiKey::ApiVersions as i16, min_version: min, max_version: max, ..ApiVersion::default() };
+        let own = ApiVersion {
+            api_key: ApiKey::ApiVersions as i16,
+            min_version: min,
+            max_version: max,
+            ..ApiVersion::default()
+        };
         // G3
         Self { error_code: ErrorCode::UNSUPPORTED_VERSION, api_keys: vec![own], ..Self::default() }
     }
@@ -121,7 +126,11 @@ impl<'a> ApiVersionsResponse<'a> {
         // VER-2: the highest version listed for ApiVersions itself, or 0 if there is no such list or it cannot be read.
         // A list that names the version just refused would lead in a circle.
         let listed = Self::decode(&mut Decoder::new(body), 0).ok().and_then(|response| {
-            response.api_keys.iter().find(|api| api.api_key == ApiKey::ApiVersions as i16).map(|api| api.max_version)
+            response
+                .api_keys
+                .iter()
+                .find(|api| api.api_key == ApiKey::ApiVersions as i16)
+                .map(|api| api.max_version)
         });
         let version = listed.filter(|version| (0..asked).contains(version)).unwrap_or(0);
         Ok(ApiVersionsAnswer::AskAgain { version })
@@ -134,8 +143,11 @@ mod tests {
     use crate::Encoder;
 
     fn refusal(api_keys: Vec<ApiVersion>) -> Vec<u8> {
-        let response =
-            ApiVersionsResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, api_keys, ..Default::default() };
+        let response = ApiVersionsResponse {
+            error_code: ErrorCode::UNSUPPORTED_VERSION,
+            api_keys,
+            ..Default::default()
+        };
         let mut out = Encoder::new();
         response.encode(&mut out, 0).expect("version 0 can carry it");
         out.into_parts().0
@@ -167,7 +179,10 @@ mod tests {
             (refusal(vec![own(-7)]), 0),
         ];
         for (body, version) in cases {
-            assert_eq!(ApiVersionsResponse::decode_answer(&body, 4), Ok(ApiVersionsAnswer::AskAgain { version }));
+            assert_eq!(
+                ApiVersionsResponse::decode_answer(&body, 4),
+                Ok(ApiVersionsAnswer::AskAgain { version })
+            );
         }
     }
 

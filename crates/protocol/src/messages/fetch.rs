@@ -2,8 +2,8 @@
 //!
 //! Sessions from version 7 on, epochs and divergence from 12 on, topic ids from 13 on, the follower's state from 15 on.
 
-use crate::{ErrorCode, Message, Records, UnknownTags, Uuid};
 pub use super::common::{LeaderIdAndEpoch, NodeEndpoint};
+use crate::{ErrorCode, Message, Records, UnknownTags, Uuid};
 
 /// What to read, from where, and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Message)]

@@ -15,11 +15,50 @@ use crate::{
     body::{CodecError, describe, reencode},
 };
 
+pub mod api_versions;
 pub mod common;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+
+/// All APIs that this crate has: each one's module and its request. Hidden, for tests that need the types.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_api {
+    ($then:ident) => {
+        $then! {
+            produce: ProduceRequest,
+            fetch: FetchRequest,
+            list_offsets: ListOffsetsRequest,
+            metadata: MetadataRequest,
+            find_coordinator: FindCoordinatorRequest,
+            api_versions: ApiVersionsRequest,
+            create_topics: CreateTopicsRequest,
+            delete_topics: DeleteTopicsRequest,
+            init_producer_id: InitProducerIdRequest,
+            offset_for_leader_epoch: OffsetForLeaderEpochRequest,
+            describe_configs: DescribeConfigsRequest,
+            create_partitions: CreatePartitionsRequest,
+            incremental_alter_configs: IncrementalAlterConfigsRequest,
+            describe_cluster: DescribeClusterRequest,
+            describe_topic_partitions: DescribeTopicPartitionsRequest,
+        }
+    };
+}
 
 macro_rules! apis {
-    ($($(#[$doc:meta])* $module:ident: $request:ident,)*) => {
-        $($(#[$doc])* pub mod $module;)*
+    ($($module:ident: $request:ident,)*) => {
         // two APIs may share the name of an inner struct; the module's documentation says what to do then
         #[allow(ambiguous_glob_reexports)]
         mod names {
@@ -43,38 +82,7 @@ macro_rules! apis {
     };
 }
 
-apis! {
-    /// Appends batches to partitions.
-    produce: ProduceRequest,
-    /// Reads batches from partitions.
-    fetch: FetchRequest,
-    /// Finds offsets by time, and the ends of a log.
-    list_offsets: ListOffsetsRequest,
-    /// Which brokers there are, and who leads which partition.
-    metadata: MetadataRequest,
-    /// Which broker coordinates a group or a transactional id.
-    find_coordinator: FindCoordinatorRequest,
-    /// Which versions of which APIs a broker serves.
-    api_versions: ApiVersionsRequest,
-    /// Creates topics.
-    create_topics: CreateTopicsRequest,
-    /// Deletes topics.
-    delete_topics: DeleteTopicsRequest,
-    /// Gives an idempotent or transactional producer its id and epoch.
-    init_producer_id: InitProducerIdRequest,
-    /// Where a leader epoch ended in a log.
-    offset_for_leader_epoch: OffsetForLeaderEpochRequest,
-    /// The configuration of topics and brokers.
-    describe_configs: DescribeConfigsRequest,
-    /// Adds partitions to topics.
-    create_partitions: CreatePartitionsRequest,
-    /// Changes single configuration values.
-    incremental_alter_configs: IncrementalAlterConfigsRequest,
-    /// The brokers or controllers of a cluster.
-    describe_cluster: DescribeClusterRequest,
-    /// The partitions of topics, page by page.
-    describe_topic_partitions: DescribeTopicPartitionsRequest,
-}
+for_each_api!(apis);
 
 /// What the crate knows of an API without knowing the types of its messages.
 pub(crate) struct Api {

@@ -2,8 +2,8 @@
 //!
 //! From version 9 on flexible, from 10 on the answer names the new leader (KIP-951), from 13 on topics go by id.
 
-use crate::{ErrorCode, Message, Records, UnknownTags, Uuid};
 pub use super::common::{LeaderIdAndEpoch, NodeEndpoint};
+use crate::{ErrorCode, Message, Records, UnknownTags, Uuid};
 
 /// Batches for partitions that the broker leads: one batch per partition.
 #[derive(Debug, Clone, PartialEq, Message)]

@@ -4,30 +4,6 @@
 
 pub(crate) mod debug_text;
 
-/// The APIs that this crate has, for tests that need the types of the messages and not only their keys.
-#[allow(unused_macros)]
-macro_rules! for_each_api {
-    ($then:ident) => {
-        $then! {
-            Produce ProduceRequest ProduceResponse,
-            Fetch FetchRequest FetchResponse,
-            ListOffsets ListOffsetsRequest ListOffsetsResponse,
-            Metadata MetadataRequest MetadataResponse,
-            FindCoordinator FindCoordinatorRequest FindCoordinatorResponse,
-            ApiVersions ApiVersionsRequest ApiVersionsResponse,
-            CreateTopics CreateTopicsRequest CreateTopicsResponse,
-            DeleteTopics DeleteTopicsRequest DeleteTopicsResponse,
-            InitProducerId InitProducerIdRequest InitProducerIdResponse,
-            OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse,
-            DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
-            CreatePartitions CreatePartitionsRequest CreatePartitionsResponse,
-            IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,
-            DescribeCluster DescribeClusterRequest DescribeClusterResponse,
-            DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse,
-        }
-    };
-}
-
 use rohrpost_protocol::{ApiKey, Kind};
 use serde_json::Value;
 
