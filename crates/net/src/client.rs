@@ -325,16 +325,20 @@ impl Client {
         loop {
             // The network's own deadline ends this.
             self.poll(Duration::from_secs(60))?;
+            let mut result = None;
             for event in std::mem::take(&mut self.events) {
                 match event {
                     Event::Response { correlation_id: id, body, .. } if id == correlation_id => {
-                        return Ok(Response { node, api, version, body });
+                        result = Some(Ok(Response { node, api, version, body }));
                     }
-                    Event::Disconnected { node: n, reason, .. } if n == node => {
-                        return Err(disconnected(self, reason));
+                    Event::Disconnected { node: n, reason, .. } if n == node && result.is_none() => {
+                        result = Some(Err(disconnected(self, reason)));
                     }
                     other => self.note(other),
                 }
+            }
+            if let Some(result) = result {
+                return result;
             }
         }
     }

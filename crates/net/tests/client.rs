@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::mpsc;
 use std::thread;
 
@@ -202,16 +202,20 @@ fn a_connection_that_ended_between_two_calls_is_made_anew() {
         let request = peer.request().unwrap();
         peer.send(&answer(&request, &[(5, own)], &[5], ErrorCode::NONE));
     };
-    let (ended, end) = mpsc::channel();
+    let (end, ending) = mpsc::channel();
+    let (ended, is_ended) = mpsc::channel();
     let first = move |peer: Peer| {
-        once(peer);
+        once(Peer(peer.0.try_clone().unwrap()));
+        ending.recv().unwrap();
+        peer.0.shutdown(Shutdown::Both).unwrap();
         ended.send(()).unwrap();
     };
     let server = serve(vec![Box::new(first), Box::new(once)]);
     let mut client = Client::connect(&[address(server.address)], ClientConfig::default()).unwrap();
     let request = MetadataRequest { allow_auto_topic_creation: false, ..Default::default() };
     client.call(Target::Any, &request).unwrap();
-    end.recv().unwrap();
+    end.send(()).unwrap();
+    is_ended.recv().unwrap();
     client.call(Target::Any, &request).unwrap();
 }
 

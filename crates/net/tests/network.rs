@@ -214,6 +214,32 @@ fn a_server_that_closes_after_a_request_hands_the_request_back() {
     assert_eq!(rig.next_response(), b"three");
 }
 
+// Elsewhere a reset may discard what was received before it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_came_before_a_write_failed_is_not_lost() {
+    let script = |mut peer: Peer| {
+        peer.shake_hands();
+        let request = peer.request().unwrap();
+        peer.send(&response(request.correlation_id, b"answered"));
+    };
+    let server = serve(vec![Box::new(script)]);
+    let mut rig = Rig::ready(NetConfig { max_in_flight: 1_000_000, ..NetConfig::default() }, server.address);
+    rig.send(1, b"one");
+    rig.net.flush(rig.now(), &mut rig.events);
+    server.thread.join().unwrap();
+    // The first write is answered with a reset, one after that fails. Nothing was read meanwhile.
+    while rig.events.is_empty() {
+        assert!(rig.start.elapsed() < PATIENCE);
+        rig.send(1, b"too late");
+        rig.net.flush(rig.now(), &mut rig.events);
+    }
+    assert_eq!(rig.next_response(), b"answered");
+    let (reason, requests) = rig.next_disconnect();
+    assert!(matches!(reason, Disconnect::Closed));
+    assert!(requests.iter().all(|request| request.ends_with(b"too late")));
+}
+
 #[test]
 fn a_server_that_never_answers_costs_all_requests_a_timeout() {
     // SND-4
