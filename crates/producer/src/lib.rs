@@ -30,5 +30,8 @@ mod time;
 mod wait;
 
 pub use self::config::{Acks, Address, Compression, Config, ConfigError, ConfigErrors, ProducerBuilder};
-pub use self::outcome::{Outcome, Reason};
+pub use self::delivery::{Delivery, WaitError};
+pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::producer::{BuildError, Producer};
+pub use self::record::{Header, InvalidRecord, Record, RecordTo};
+pub use self::send::{Permit, PermitError, SendFuture, Topic};

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rohrpost_protocol::ErrorCode;
 
 use crate::delivery::Completion;
+use crate::producer;
 use crate::record::Record;
 
 /// How certain it is that a failed record is not in the log (CMPL-8).
@@ -292,7 +293,12 @@ pub enum Refusal {
     /// The producer is closed or closing (FLU-7).
     Closed,
     /// The producer met an error that ended it.
-    Fatal(ErrorCode),
+    Fatal {
+        /// The error.
+        code: ErrorCode,
+        /// Words to go with it.
+        message: Arc<str>,
+    },
     /// The record names no topic, and the call knows none.
     NoTopic,
     /// The record names another topic than the handle or permit it was given to.
@@ -366,8 +372,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Closed => write!(f, "the producer is closed"),
-            Refusal::Fatal(code) => {
-                write!(f, "the producer has ended with {}: {}; build a new one", code.name(), code.message())
+            Refusal::Fatal { code, message } => {
+                write!(f, "the producer has ended with {}: {message}; build a new one", code.name())
             }
             Refusal::NoTopic => {
                 write!(
@@ -432,6 +438,15 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<producer::Refusal> for Refusal {
+    fn from(refusal: producer::Refusal) -> Refusal {
+        match refusal {
+            producer::Refusal::Closed => Refusal::Closed,
+            producer::Refusal::Fatal(code, message) => Refusal::Fatal { code, message },
+        }
+    }
+}
 
 /// A record that was not accepted, and why. The record is inside: [`SendError::into_record`].
 pub struct SendError(Box<SendErrorInner>);

@@ -42,6 +42,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) granted: Option<Chunk>,
     /// It need not go behind waiters: it is the first of them, or it has a permit.
     pub(crate) goes_first: bool,
+    /// Partitions that its permit found; a topic that vanishes meanwhile does not make the permit fail.
+    pub(crate) known_at_least: u32,
 }
 
 /// Memory at hand while an append looks for its place.
@@ -63,7 +65,7 @@ impl Accumulator {
         let record = candidate.record;
         let mut room = Room::default();
         loop {
-            let known = topic.known();
+            let known = topic.known().max(candidate.known_at_least);
             if known == 0 {
                 return Append::Cold;
             }
@@ -82,8 +84,7 @@ impl Accumulator {
                 None => match topic.sticky.stay() {
                     Some(stay) if stay.partition < known => stay.partition,
                     seen => {
-                        let Some(next) = topic.draw() else { return Append::Cold };
-                        topic.sticky.begin(seen, next);
+                        topic.sticky.begin(seen, topic.draw(known));
                         continue;
                     }
                 },
@@ -95,7 +96,7 @@ impl Accumulator {
             match self.append_to(topic, partition, fixed.is_none(), candidate, &mut room, clock) {
                 Step::Done(delivery) => return Append::Done(delivery),
                 Step::Again => {}
-                Step::MoveOn => self.move_on(topic, partition),
+                Step::MoveOn => self.move_on(topic, partition, known),
                 Step::NeedsChunk(wish) => {
                     // ACC-2: memory is taken without the lock, and then the append is tried again
                     room.asked = true;
@@ -232,8 +233,8 @@ impl Accumulator {
     }
 
     /// Leaves the partition for the next one, if it is still time. The choice is made without the lock.
-    fn move_on(&self, topic: &TopicState, partition: &Partition) {
-        let Some(next) = topic.draw() else { return };
+    fn move_on(&self, topic: &TopicState, partition: &Partition, known: u32) {
+        let next = topic.draw(known);
         let queue = partition.queue.lock();
         if let Some(stay) = topic.sticky.stay()
             && stay.partition == partition.index() as u32

@@ -123,7 +123,7 @@ impl Accumulator {
         self.topics.read().get(name).cloned()
     }
 
-    /// A topic, made if need be. Give it back with [`forget`](Accumulator::forget) if it turns out not to exist.
+    /// A topic, made if need be. [`forget`](Accumulator::forget) it if it turns out not to exist.
     pub(crate) fn topic_or_new(&self, name: &str) -> Arc<TopicState> {
         if let Some(topic) = self.topic(name) {
             return topic;
@@ -140,17 +140,17 @@ impl Accumulator {
         topic
     }
 
-    /// Drops the state of a topic that does not exist, unless someone else holds it: names that were never topics must not pile up.
-    pub(crate) fn forget(&self, topic: Arc<TopicState>) {
-        let name = topic.name().clone();
-        drop(topic);
+    /// Drops the state of a topic that turned out not to exist, unless someone but the caller holds it: names that were never topics
+    /// must not pile up.
+    pub(crate) fn forget(&self, topic: &Arc<TopicState>) {
+        let is_idle = || topic.known() == 0 && topic.is_unused();
+        if !is_idle() {
+            return;
+        }
         let mut topics = self.topics.write();
-        if let Some(topic) = topics.get(&name)
-            && Arc::strong_count(topic) == 1
-            && topic.known() == 0
-            && topic.is_unused()
-        {
-            topics.remove(&name);
+        // The map's reference and the caller's.
+        if Arc::strong_count(topic) <= 2 && is_idle() {
+            topics.remove(topic.name());
         }
     }
 

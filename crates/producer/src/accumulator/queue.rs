@@ -121,10 +121,13 @@ impl TopicState {
         *current = metadata.cloned();
     }
 
-    /// The next partition for keyless records; `None` if the topic is not known.
-    pub(crate) fn draw(&self) -> Option<u32> {
-        let metadata = self.metadata.read().clone()?;
-        (!metadata.partitions.is_empty()).then(|| self.sticky.draw(&metadata))
+    /// The next partition for keyless records (PAR-9), of `known` ones if the metadata is gone.
+    pub(crate) fn draw(&self, known: u32) -> u32 {
+        let metadata = self.metadata.read().clone();
+        match metadata {
+            Some(metadata) if !metadata.partitions.is_empty() => self.sticky.draw(&metadata),
+            _ => self.sticky.draw_any(known),
+        }
     }
 
     /// A partition, if it was used before.

@@ -102,6 +102,11 @@ impl Sticky {
         }
     }
 
+    /// Any of `partitions`.
+    pub(crate) fn draw_any(&self, partitions: u32) -> u32 {
+        below(self.next_random(), partitions.into()).unwrap_or(0) as u32
+    }
+
     /// New statistics, or none.
     pub(crate) fn publish(&self, load: Option<Arc<LoadTable>>) {
         *self.load.write() = load;
