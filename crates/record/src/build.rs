@@ -19,7 +19,7 @@
 
 use crate::codec::Codec;
 use crate::header::{Attributes, BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC};
-use crate::varint::{put_varint, put_varlong, size_varint, size_varlong};
+use crate::varint::{put_unsigned_varlong, put_varlong, size_varint, size_varlong, zigzag32, zigzag64};
 
 /// What a record takes at most beside key, value and headers: length, attributes, timestamp delta, offset delta (PRE-5).
 pub const RECORD_OVERHEAD_MAX: usize = 21;
@@ -71,6 +71,7 @@ pub const NO_HEADERS: &[Header<'static>] = &[];
 pub struct RecordSize {
     body: usize,
     total: usize,
+    timestamp_delta: i64,
 }
 
 impl RecordSize {
@@ -131,11 +132,12 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[H],
     ) -> RecordSize {
+        let timestamp_delta = self.timestamp_delta(timestamp);
         let body = 1
-            + size_varlong(self.timestamp_delta(timestamp))
+            + size_varlong(timestamp_delta)
             + size_varint(self.count as i32)
             + payload_len(key, value, headers);
-        RecordSize { body, total: size_varlong(body as i64) + body }
+        RecordSize { body, total: size_varlong(body as i64) + body, timestamp_delta }
     }
 
     /// The exact size in bytes of a record, if it is appended next (REC-2).
@@ -172,7 +174,9 @@ impl BatchBuilder {
     ///
     /// # Panics
     /// As `append`, and if `size` is another record's.
-    #[inline]
+    // `inline(always)`: nine arguments that the caller mostly knows; a call costs as much as the work (22 against 12 ns per record of
+    // 100 bytes, of which copying takes 3)
+    #[inline(always)]
     pub fn append_measured<H: HeaderRef>(
         &mut self,
         out: &mut [u8],
@@ -183,17 +187,13 @@ impl BatchBuilder {
         headers: &[H],
     ) -> usize {
         let out = &mut out[..size.total];
-        let mut at = put_varlong(out, size.body as i64);
-        out[at] = 0; // attributes: none are defined
-        at += 1;
-        at += put_varlong(&mut out[at..], self.timestamp_delta(timestamp));
-        at += put_varint(&mut out[at..], self.count as i32);
-        at += put_nullable(&mut out[at..], key);
-        at += put_nullable(&mut out[at..], value);
+        let mut at = put_head(out, size.body, size.timestamp_delta, self.count as i32);
+        at = put_nullable(out, at, key);
+        at = put_nullable(out, at, value);
         at += put_varlong(&mut out[at..], headers.len() as i64);
         for header in headers {
-            at += put_nullable(&mut out[at..], Some(header.key()));
-            at += put_nullable(&mut out[at..], header.value());
+            at = put_nullable(out, at, Some(header.key()));
+            at = put_nullable(out, at, header.value());
         }
         assert!(at == size.total, "a record was measured with other arguments than it was appended with");
         if self.count == 0 {
@@ -302,19 +302,59 @@ fn nullable_len(bytes: Option<&[u8]>) -> usize {
     }
 }
 
-#[inline]
-fn put_nullable(out: &mut [u8], bytes: Option<&[u8]>) -> usize {
-    match bytes {
-        Some(bytes) => {
-            let at = put_varlong(out, bytes.len() as i64);
-            out[at..at + bytes.len()].copy_from_slice(bytes);
-            at + bytes.len()
-        }
-        None => {
-            out[0] = 1; // −1
-            1
-        }
+/// Length, attributes (none are defined), timestamp delta and offset delta of a record that fills `out`. Returns the bytes written.
+#[inline(always)]
+fn put_head(out: &mut [u8], body: usize, timestamp_delta: i64, offset_delta: i32) -> usize {
+    let timestamp_delta = zigzag64(timestamp_delta);
+    let offset_delta = u64::from(zigzag32(offset_delta));
+    let body = zigzag64(body as i64);
+    // Nearly every record: three numbers of one or two bytes each, put together in a register and stored at once. What the eight
+    // bytes reach beyond the seven that these can take is written again right after.
+    if body | timestamp_delta | offset_delta < 1 << 14
+        && let Some(room) = out.first_chunk_mut::<8>()
+    {
+        let (bits, len) = short_varint(body);
+        let (mut head, mut at) = (bits, len + 1);
+        let (bits, len) = short_varint(timestamp_delta);
+        head |= bits << (8 * at);
+        at += len;
+        let (bits, len) = short_varint(offset_delta);
+        head |= bits << (8 * at);
+        *room = head.to_le_bytes();
+        return at + len;
     }
+    let mut at = put_unsigned_varlong(out, body);
+    out[at] = 0;
+    at += 1;
+    at += put_unsigned_varlong(&mut out[at..], timestamp_delta);
+    at + put_unsigned_varlong(&mut out[at..], offset_delta)
+}
+
+/// Writes a length and the bytes at `at`, or the length −1; returns the position after them.
+#[inline(always)]
+fn put_nullable(out: &mut [u8], mut at: usize, bytes: Option<&[u8]>) -> usize {
+    let Some(bytes) = bytes else {
+        out[at] = 1;
+        return at + 1;
+    };
+    let zigzagged = bytes.len() as u64 * 2;
+    // not empty, so that two bytes are there whether or not the length takes both
+    if (1..1 << 14).contains(&zigzagged) {
+        let (bits, len) = short_varint(zigzagged);
+        out[at..at + 2].copy_from_slice(&(bits as u16).to_le_bytes());
+        at += len;
+    } else {
+        at += put_unsigned_varlong(&mut out[at..], zigzagged);
+    }
+    out[at..at + bytes.len()].copy_from_slice(bytes);
+    at + bytes.len()
+}
+
+/// The one or two bytes of a varint below 2^14, in the low bits of a register, and how many they are; without a branch.
+#[inline]
+const fn short_varint(value: u64) -> (u64, usize) {
+    let more = (value >= 0x80) as u64;
+    (value & 0x7f | more << 7 | (value >> 7) << 8, 1 + more as usize)
 }
 
 #[cfg(test)]

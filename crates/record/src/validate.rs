@@ -9,7 +9,7 @@
 use std::fmt;
 
 use crate::codec::{Codec, DecompressError};
-use crate::header::{BatchError, LOG_OVERHEAD, MAGIC, NO_TIMESTAMP, TimestampType};
+use crate::header::{BatchError, NO_TIMESTAMP, TimestampType};
 use crate::read::{Batch, Raw, RecordError};
 
 /// At most this many records are listed in [`InvalidBatch::rejected`]; the batch is refused all the same.
@@ -447,6 +447,3 @@ impl fmt::Display for InvalidBatch {
 }
 
 impl std::error::Error for InvalidBatch {}
-
-// a batch's size is compared with max.message.bytes as Kafka counts it: with the 12 bytes before the length
-const _: () = assert!(LOG_OVERHEAD == 12 && MAGIC == 2);

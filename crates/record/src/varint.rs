@@ -92,12 +92,21 @@ pub fn put_unsigned_varint(out: &mut [u8], value: u32) -> usize {
 /// # Panics
 /// If `out` is shorter than [`size_unsigned_varlong`].
 #[inline]
-pub fn put_unsigned_varlong(out: &mut [u8], mut value: u64) -> usize {
-    // most lengths and deltas take one byte
-    if value < 0x80 {
+pub fn put_unsigned_varlong(out: &mut [u8], value: u64) -> usize {
+    // nearly all lengths and deltas take one byte or two
+    if value < 1 << 7 {
         out[0] = value as u8;
-        return 1;
+        1
+    } else if value < 1 << 14 {
+        out[..2].copy_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
+        2
+    } else {
+        put_long(out, value)
     }
+}
+
+#[inline(never)]
+fn put_long(out: &mut [u8], mut value: u64) -> usize {
     let mut at = 0;
     while value >= 0x80 {
         out[at] = value as u8 | 0x80;
@@ -143,11 +152,13 @@ pub fn read_unsigned_varlong(input: &[u8]) -> Result<(u64, usize), VarintError> 
     }
 }
 
-const fn zigzag32(value: i32) -> u32 {
+#[inline]
+pub(crate) const fn zigzag32(value: i32) -> u32 {
     ((value << 1) ^ (value >> 31)) as u32
 }
 
-const fn zigzag64(value: i64) -> u64 {
+#[inline]
+pub(crate) const fn zigzag64(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 

@@ -291,6 +291,23 @@ fn zstd_frames_say_no_content_size_and_may_follow_each_other() {
     }
 }
 
+/// CMP-9: compression runs on threads of its own
+#[test]
+fn compressors_move_between_threads() {
+    let mut compressor = Compressor::new();
+    let plain = b"one after the other".repeat(50);
+    for codec in codecs() {
+        let compression = Compression::new(codec, None).expect("this build has it");
+        let mut stream = Vec::new();
+        let fits = compressor.compress(compression, &mut std::iter::once(&plain[..]), &mut stream, 1 << 20);
+        assert_eq!(fits, Ok(true));
+        let (back, read_there) =
+            std::thread::spawn(move || (compressor, read(codec, &stream))).join().expect("no panic");
+        compressor = back;
+        assert_eq!(read_there.expect("reads"), plain);
+    }
+}
+
 /// REC-7
 #[test]
 fn a_limit_is_kept_to_the_byte() {

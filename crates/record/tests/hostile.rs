@@ -216,6 +216,35 @@ fn codecs_stay_within_the_bound() {
     }
 }
 
+/// REC-7, C6, C7
+#[test]
+fn control_records_stay_within_the_bound() {
+    let mut dice = Dice(4);
+    for case in cases("data.jsonl") {
+        let body = common::unhex(case["body"].as_str().expect("body"));
+        for _ in 0..200 {
+            let mut value = body.clone();
+            let tail = dice.below(40);
+            value.extend(dice.bytes(tail));
+            for _ in 0..dice.below(4) {
+                let at = dice.below(value.len());
+                value[at] = [0, 1, 2, 0x7f, 0x80, 0xff][dice.below(6)];
+            }
+            let key = [0, 0, 0, dice.below(8) as u8];
+            assert_bounded(&value, 0, common::id(&case), || drop(ControlRecord::read(&key, &value)));
+        }
+    }
+    // voters with very many endpoints of no name and no host: five bytes each, forty in memory
+    let mut value = vec![0, 0, 2];
+    value.extend([0; 20]);
+    value.extend([0xa1, 0x8d, 0x06]);
+    value.extend([1, 1, 0, 9, 0].repeat(100_000));
+    value.extend([0; 7]);
+    assert_bounded(&value, 0, "endpoints", || {
+        assert!(ControlRecord::read(&[0, 0, 0, 6], &value).is_err());
+    });
+}
+
 /// REC-7: the bound is the caller's, not the bomb's
 #[test]
 fn bombs_stay_within_the_bound() {

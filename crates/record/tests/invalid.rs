@@ -110,7 +110,7 @@ fn records_are_refused_where_java_refuses_them() {
     }
 }
 
-/// P3
+/// P3, REC-6
 #[test]
 fn produce_requests_have_one_batch_of_format_2() {
     for case in cases("invalid_batches.jsonl") {

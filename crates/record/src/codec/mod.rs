@@ -153,7 +153,7 @@ impl Compression {
     }
 }
 
-/// Compresses records parts, one after the other. Keeps what the codecs can use again (tables, windows, buffers): at most a few
+/// Compresses records parts, one after the other, after the records were appended as they are (CMP-9). Keeps what the codecs can use again (tables, windows, buffers): at most a few
 /// hundred KiB for gzip, snappy and lz4, and for zstd what its level needs.
 #[derive(Default)]
 pub struct Compressor {

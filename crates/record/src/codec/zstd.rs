@@ -108,15 +108,12 @@ mod with_c {
         let room = bound.min(limit);
         out.reserve_exact(room);
         let offered = out.capacity();
-        let result = DECOMPRESSOR.with_borrow_mut(|slot| {
-            if slot.is_none() {
-                *slot = Some(Decompressor::new()?);
-            }
-            match slot {
-                Some(decompressor) => decompressor.decompress_to_buffer(input, out),
-                None => Err(std::io::Error::other("no decompressor")),
-            }
+        let kept = DECOMPRESSOR.try_with(|slot| match &mut *slot.borrow_mut() {
+            Some(decompressor) => decompressor.decompress_to_buffer(input, out),
+            slot => slot.insert(Decompressor::new()?).decompress_to_buffer(input, out),
         });
+        // a thread that is ending keeps nothing any more
+        let result = kept.unwrap_or_else(|_| Decompressor::new()?.decompress_to_buffer(input, out));
         match result {
             Ok(_) => Ok(()),
             Err(error) if offered < bound && error.to_string().contains("buffer is too small") => {
@@ -199,10 +196,10 @@ mod in_rust {
     pub(in super::super) fn read(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), Fault> {
         frames::bound(input, limit)?;
         let mut rest = input;
+        // one decoder for all frames: making one costs more than reading a small frame
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(frames::WINDOW_MAX);
         while !rest.is_empty() {
-            // a new decoder for each frame: a used one reserves the whole window that the next frame states
-            let mut decoder = FrameDecoder::new();
-            decoder.set_max_window_size(frames::WINDOW_MAX);
             // what a frame with a large window decodes stays in the decoder; but nothing that is allowed out refers further back than
             // the limit, so a window of that size does
             let (head, tail) = frames::with_smaller_window(rest, limit);
