@@ -227,8 +227,11 @@ impl Client {
         self.controller = Some(metadata.controller_id).filter(|id| known.contains(id));
         self.brokers = known;
         for topic in &metadata.topics {
-            let leaders =
-                topic.partitions.iter().filter(|p| p.leader_id >= 0).map(|p| (p.partition, p.leader_id));
+            let leaders = topic
+                .partitions
+                .iter()
+                .filter(|p| metadata.is_broker(p.leader_id))
+                .map(|p| (p.partition, p.leader_id));
             self.leaders.insert(topic.name.clone(), leaders.collect());
         }
     }

@@ -129,7 +129,7 @@ fn requests_go_to_the_leader_that_metadata_names() {
         let own = peer.0.local_addr().unwrap();
         peer.shake_hands();
         while let Some(request) = peer.request() {
-            peer.send(&answer(&request, &[(1, own), (2, leader.address)], &[1, 2, -1], ErrorCode::NONE));
+            peer.send(&answer(&request, &[(1, own), (2, leader.address)], &[1, 2, -1, 9], ErrorCode::NONE));
         }
     };
     let bootstrap = serve(vec![Box::new(bootstrap_script)]);
@@ -139,7 +139,7 @@ fn requests_go_to_the_leader_that_metadata_names() {
     assert_eq!(metadata.cluster_id.as_deref(), Some("c"));
     assert_eq!(metadata.brokers.iter().map(|broker| broker.id).collect::<Vec<_>>(), [1, 2]);
     let partitions: Vec<_> = metadata.topic("t").unwrap().partitions.iter().map(|p| p.leader_id).collect();
-    assert_eq!(partitions, [1, 2, -1]);
+    assert_eq!(partitions, [1, 2, -1, 9]);
 
     assert_eq!(client.leader("t", 1).unwrap(), 2);
     let request = MetadataRequest { topics: None, allow_auto_topic_creation: false, ..Default::default() };
@@ -149,8 +149,11 @@ fn requests_go_to_the_leader_that_metadata_names() {
 
     let error = client.leader("t", 2).unwrap_err();
     assert!(matches!(error, ClientError::NoLeader { .. }), "{error}");
+    // MET-6: broker 9 is not in the answer.
     let error = client.leader("t", 3).unwrap_err();
-    assert_eq!(error.to_string(), "topic 't' has no partition 3; it has 3, counted from 0");
+    assert!(matches!(error, ClientError::NoLeader { .. }), "{error}");
+    let error = client.leader("t", 4).unwrap_err();
+    assert_eq!(error.to_string(), "topic 't' has no partition 4; it has 4, counted from 0");
     let error = client.leader("unknown", 0).unwrap_err();
     assert!(error.to_string().starts_with("topic 'unknown': UNKNOWN_TOPIC_OR_PARTITION"), "{error}");
     let error = client.route(Target::Node(9)).unwrap_err();

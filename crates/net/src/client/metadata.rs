@@ -103,7 +103,7 @@ impl Metadata {
         self.topics.iter().find(|topic| topic.name == name)
     }
 
-    /// A partition's leader, or why there is none.
+    /// A partition's leader, or why there is none. A leader that is not among the brokers is none (MET-6).
     pub fn leader(&self, topic: &str, partition: i32) -> Result<NodeId, ClientError> {
         let error = |error| ClientError::Metadata { topic: Some(topic.to_owned()), error };
         let found = self.topic(topic).ok_or_else(|| error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
@@ -111,7 +111,7 @@ impl Metadata {
             return Err(error(found.error));
         }
         match found.partitions.iter().find(|p| p.partition == partition) {
-            Some(found) if found.leader_id >= 0 => Ok(found.leader_id),
+            Some(found) if self.is_broker(found.leader_id) => Ok(found.leader_id),
             Some(_) => Err(ClientError::NoLeader { topic: topic.to_owned(), partition }),
             None => Err(ClientError::UnknownPartition {
                 topic: topic.to_owned(),
@@ -119,6 +119,12 @@ impl Metadata {
                 partitions: found.partitions.len(),
             }),
         }
+    }
+}
+
+impl Metadata {
+    pub(super) fn is_broker(&self, id: NodeId) -> bool {
+        self.brokers.iter().any(|broker| broker.id == id)
     }
 }
 
