@@ -247,6 +247,9 @@ impl Field {
         if tag.is_none() && tag_versions.is_some() {
             return Err(syn::Error::new(name.span(), "tag_versions needs a tag"));
         }
+        if tag_versions.is_some_and(|tagged| tagged.min < versions.min || tagged.max > versions.max) {
+            return Err(syn::Error::new(name.span(), "the field is tagged in versions that do not have it"));
+        }
         Ok(Self {
             name,
             ty: field.ty.clone(),
@@ -324,6 +327,10 @@ mod tests {
                 .contains("tag 0 is taken")
         );
         assert!(error_of("struct A { #[kafka(tag_versions = \"1+\")] a: i32 }").contains("needs a tag"));
+        assert!(
+            error_of("struct A { #[kafka(versions = \"3+\", tag = 0, tag_versions = \"2+\")] a: i32 }")
+                .contains("versions that do not have it")
+        );
         assert!(error_of("struct A { #[kafka(versions = \"2-1\")] a: i32 }").contains("no version range"));
         assert!(
             error_of("#[kafka(versions = \"0-2\")] struct A { #[kafka(versions = \"3+\")] a: i32 }")

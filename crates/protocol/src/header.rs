@@ -14,7 +14,7 @@ pub struct RequestHeader<'a> {
     pub api_version: i16,
     /// Chosen by the client; stands in the response.
     pub correlation_id: i32,
-    /// What the client calls itself; null counts as empty (G7).
+    /// What the client calls itself; see [`client_name`](Self::client_name).
     #[kafka(flexible = "none")]
     pub client_id: Option<&'a str>,
     /// Tagged fields that this version does not know.
@@ -54,6 +54,11 @@ pub enum HeaderError {
 }
 
 impl<'a> RequestHeader<'a> {
+    /// What the client calls itself. Null counts as empty (G7).
+    pub fn client_name(&self) -> &'a str {
+        self.client_id.unwrap_or_default()
+    }
+
     /// Reads the header of a request, in the version that its API key and API version imply. The decoder stands before
     /// the body then. Only [stable versions](ApiKey::versions) of APIs that this crate has pass; which of them a
     /// listener serves is for the caller to check.

@@ -37,7 +37,7 @@ pub trait Message<'a>: Wire<'a> {
         self.put(out, writing::<Self>(version)?)
     }
 
-    /// Reads the message. Bytes after it stay in the decoder.
+    /// Reads the message. Bytes after it stay in the decoder, where a broker ignores them (G2).
     fn decode(input: &mut Decoder<'a>, version: i16) -> Result<Self, DecodeError> {
         match context::<Self>(version) {
             Some(cx) => Self::take(input, cx),

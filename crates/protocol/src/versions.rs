@@ -40,7 +40,7 @@ impl VersionRange {
         }
     }
 
-    /// The versions of this range that are not above `max`: for limits such as VER-3 and VER-4.
+    /// The versions of this range that are not above `max`: for limits that do not come from the peer.
     pub const fn at_most(self, max: i16) -> Self {
         self.intersect(Self::new(i16::MIN, max))
     }

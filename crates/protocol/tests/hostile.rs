@@ -244,6 +244,14 @@ fn a_header_says_what_a_broker_needs_to_close_the_connection() {
 }
 
 #[test]
+fn a_null_client_id_counts_as_empty() {
+    // G7
+    let bytes = [0, 3, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+    let (_, header) = RequestHeader::read(&mut Decoder::new(&bytes)).expect("a header");
+    assert_eq!((header.client_id, header.client_name()), (None, ""));
+}
+
+#[test]
 fn api_versions_in_a_version_that_does_not_exist_has_a_header_of_version_2() {
     // G3
     for version in [5, 99, i16::MAX, -1] {

@@ -102,7 +102,8 @@ pub enum ApiVersionsAnswer<'a> {
 }
 
 impl<'a> ApiVersionsResponse<'a> {
-    /// The answer to a version that the broker does not know. It is to be encoded in version 0, whatever the version
+    /// The answer to a version that the broker does not know. It is to be encoded in version 0, whatever the
+    /// version
     /// that was asked for, and the connection stays open (G3).
     pub fn unsupported() -> Self {
         let VersionRange { min, max } = ApiKey::ApiVersions.versions();

@@ -39,7 +39,8 @@ pub struct DescribeClusterResponse<'a> {
     pub controller_id: i32,
     /// The brokers.
     pub brokers: Vec<DescribeClusterBroker<'a>>,
-    /// What the client may do with the cluster, a bit for each operation; the smallest number: was not asked for.
+    /// What the client may do with the cluster, a bit for each operation; the smallest number: was not asked
+    /// for.
     #[kafka(default = i32::MIN)]
     pub cluster_authorized_operations: i32,
     /// Tagged fields that this version does not know.

@@ -68,7 +68,8 @@ pub struct DescribeConfigsResourceResult<'a> {
     pub value: Option<&'a str>,
     /// Whether the value cannot be changed while the broker runs.
     pub read_only: bool,
-    /// Where the value comes from: 1 the topic, 2 and 3 the broker and all brokers (dynamic), 4 the properties file, 5 the default, 6 a dynamic logger level.
+    /// Where the value comes from: 1 the topic, 2 and 3 the broker and all brokers (dynamic), 4 the properties
+    /// file, 5 the default, 6 a dynamic logger level.
     #[kafka(default = -1, ignorable)]
     pub config_source: i8,
     /// Whether the value is a secret, and so null here.

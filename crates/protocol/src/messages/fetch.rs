@@ -79,7 +79,8 @@ pub struct FetchTopic<'a> {
 pub struct FetchPartition {
     /// The partition's number.
     pub partition: i32,
-    /// The epoch of the leader as the one who asks knows it, so that an old leader can be told; -1: not checked.
+    /// The epoch of the leader as the one who asks knows it, so that an old leader can be told; -1: not
+    /// checked.
     #[kafka(versions = "9+", default = -1, ignorable)]
     pub current_leader_epoch: i32,
     /// The first offset to read.

@@ -37,7 +37,8 @@ pub struct ListOffsetsTopic<'a> {
 pub struct ListOffsetsPartition {
     /// The partition's number.
     pub partition_index: i32,
-    /// The epoch of the leader as the one who asks knows it, so that an old leader can be told; -1: not checked.
+    /// The epoch of the leader as the one who asks knows it, so that an old leader can be told; -1: not
+    /// checked.
     #[kafka(versions = "4+", default = -1, ignorable)]
     pub current_leader_epoch: i32,
     /// The time, in milliseconds; negative ones have meanings of their own.

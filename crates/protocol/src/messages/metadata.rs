@@ -54,7 +54,8 @@ pub struct MetadataResponse<'a> {
     pub controller_id: i32,
     /// The topics.
     pub topics: Vec<MetadataResponseTopic<'a>>,
-    /// What the client may do with the cluster, a bit for each operation; the smallest number: was not asked for.
+    /// What the client may do with the cluster, a bit for each operation; the smallest number: was not asked
+    /// for.
     #[kafka(versions = "8-10", default = i32::MIN)]
     pub cluster_authorized_operations: i32,
     /// What went wrong, if anything.

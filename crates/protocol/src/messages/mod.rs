@@ -3,6 +3,9 @@
 //! Structs and fields have the names of Kafka's tables (`docs/reference/messages/api`), fields in snake case. The names of
 //! inner structs are unique within an API only: where two APIs share one, take it from the API's module.
 //!
+//! `Default` gives Kafka's defaults. So an `Option` is `None` only where the table says `default=null`; elsewhere, as in
+//! the transactional id of [`InitProducerIdRequest`], it begins as `Some` of something empty, and null must be said.
+//!
 //! Arrays inside partitions are boxed slices: there are many of them in one message, and a word less in each keeps
 //! honest answers away from the bound on memory. `vec.into()` and `collect()` make one.
 //!

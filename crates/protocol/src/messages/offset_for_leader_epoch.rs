@@ -32,7 +32,8 @@ pub struct OffsetForLeaderTopic<'a> {
 pub struct OffsetForLeaderPartition {
     /// The partition's number.
     pub partition: i32,
-    /// The epoch of the leader as the one who asks knows it, so that an old leader can be told; -1: not checked.
+    /// The epoch of the leader as the one who asks knows it, so that an old leader can be told; -1: not
+    /// checked.
     #[kafka(default = -1, ignorable)]
     pub current_leader_epoch: i32,
     /// The epoch to look up.

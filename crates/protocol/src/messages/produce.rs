@@ -12,7 +12,8 @@ pub struct ProduceRequest<'a> {
     /// The transactional id; null if the producer has none.
     #[kafka(default = null)]
     pub transactional_id: Option<&'a str>,
-    /// Who must have the batches before the broker answers: 0 nobody (there is no answer), 1 the leader, -1 all in-sync replicas.
+    /// Who must have the batches before the broker answers: 0 nobody (there is no answer), 1 the leader, -1 all
+    /// in-sync replicas.
     pub acks: i16,
     /// How long the broker waits for the in-sync replicas, in milliseconds.
     pub timeout_ms: i32,
@@ -88,7 +89,8 @@ pub struct PartitionProduceResponse<'a> {
     pub error_code: ErrorCode,
     /// The offset of the first record; -1 if it is not known.
     pub base_offset: i64,
-    /// When the broker appended the batch, in milliseconds; -1 if records keep the time that their producer set.
+    /// When the broker appended the batch, in milliseconds; -1 if records keep the time that their producer
+    /// set.
     #[kafka(default = -1, ignorable)]
     pub log_append_time_ms: i64,
     /// The first offset that the log still has; -1 if it is not known.

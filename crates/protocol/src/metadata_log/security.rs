@@ -50,7 +50,8 @@ pub struct UserScramCredentialRecord<'a> {
 pub struct AccessControlEntryRecord<'a> {
     /// The id of the entry.
     pub id: Uuid,
-    /// What the entry is about: 2 a topic, 3 a group, 4 the cluster, 5 a transactional id, 6 a delegation token, 7 a user.
+    /// What the entry is about: 2 a topic, 3 a group, 4 the cluster, 5 a transactional id, 6 a delegation
+    /// token, 7 a user.
     pub resource_type: i8,
     /// The name of what the entry is about.
     pub resource_name: &'a str,

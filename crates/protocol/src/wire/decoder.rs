@@ -49,6 +49,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The number of bytes that have not been read.
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
@@ -79,6 +80,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next `len` bytes.
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(len) {
             Some((taken, rest)) => {
@@ -90,6 +92,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next `N` bytes.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         match self.rest.split_first_chunk::<N>() {
             Some((taken, rest)) => {
@@ -101,6 +104,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// An unsigned varint of at most 32 bits in at most 5 bytes.
+    #[inline]
     pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
         let mut value = 0;
         for (i, &byte) in self.rest.iter().take(5).enumerate() {
@@ -123,6 +127,7 @@ impl<'a> Decoder<'a> {
         Ok(Vec::with_capacity(count))
     }
 
+    #[inline]
     pub(super) fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
         match self.budget.checked_sub(bytes) {
             Some(budget) => {

@@ -26,10 +26,12 @@ impl Length {
 }
 
 impl Sink for Length {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.here = self.here.saturating_add(bytes.len());
     }
 
+    #[inline]
     fn gap(&mut self, len: usize) {
         self.elsewhere = self.elsewhere.saturating_add(len);
     }
@@ -89,10 +91,12 @@ impl Encoder {
 }
 
 impl Sink for Encoder {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn gap(&mut self, len: usize) {
         self.gaps.push(Gap { at: self.bytes.len(), len });
     }
