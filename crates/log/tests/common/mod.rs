@@ -1,5 +1,5 @@
 //! What the tests share: batches as a producer makes them, and logs in memory.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -39,8 +39,10 @@ pub fn produced(epoch: i16, sequence: i32, count: u32) -> Vec<u8> {
     batch_with(count, 20, NOW - 1000, id)
 }
 
+/// Appends with the latest leader epoch, 1 in a new log.
 pub fn append(log: &mut Log, mut batch: Vec<u8>) -> Result<AppendInfo, AppendError> {
-    log.append_as_leader(&mut batch, 1, NOW, LeaderChecks::default())
+    let epoch = log.latest_epoch().unwrap_or(1);
+    log.append_as_leader(&mut batch, epoch, NOW, LeaderChecks::default())
 }
 
 pub fn options() -> OpenOptions {

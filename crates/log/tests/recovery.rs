@@ -1,0 +1,604 @@
+//! What a crash may leave behind, and what a log makes of it.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{DIR, NOW, append, batch, batch_with, batches, content, open, open_with, options, produced};
+use proptest::prelude::*;
+use rohrpost_log::{
+    Fault, FileStorage, LeaderChecks, Log, LogConfig, MemoryStorage, OpenMode, OpenOptions, Storage,
+};
+use rohrpost_record::Stamp;
+
+fn small() -> LogConfig {
+    LogConfig { segment_bytes: 1000, index_interval_bytes: 150, ..LogConfig::default() }
+}
+
+fn path(base: i64, suffix: &str) -> String {
+    format!("{DIR}/{base:020}{suffix}")
+}
+
+fn files(storage: &MemoryStorage) -> Vec<String> {
+    storage.list(DIR).unwrap().into_iter().map(|e| e.name).collect()
+}
+
+fn read(storage: &MemoryStorage, path: &str) -> Vec<u8> {
+    let file = storage.open(path, OpenMode::Existing).unwrap();
+    file.read_bytes(0, file.len().unwrap() as usize).unwrap().to_vec()
+}
+
+fn write(storage: &MemoryStorage, path: &str, position: u64, bytes: &[u8]) {
+    storage.open(path, OpenMode::Create).unwrap().write_at(position, bytes).unwrap();
+}
+
+fn cut(storage: &MemoryStorage, path: &str, len: u64) {
+    storage.open(path, OpenMode::Existing).unwrap().set_len(len).unwrap();
+}
+
+fn clean() -> OpenOptions {
+    OpenOptions { clean: true, ..options() }
+}
+
+/// A log of several segments, closed without a crash, and all its bytes.
+fn filled(storage: &MemoryStorage) -> (Vec<u8>, i64) {
+    let mut log = open_with(storage, small(), options());
+    for i in 0..60u32 {
+        let mut bytes = batch_with(
+            1 + i % 3,
+            20,
+            NOW - 100_000 + i64::from(i) * 10,
+            Stamp {
+                producer_id: i64::from(i % 2),
+                producer_epoch: 0,
+                base_sequence: (i / 2 * 6) as i32 % 1000,
+            },
+        );
+        let checks = LeaderChecks { origin: rohrpost_log::AppendOrigin::Broker, ..LeaderChecks::default() };
+        log.append_as_leader(&mut bytes, 1 + (i / 20) as i32, NOW, checks).unwrap();
+    }
+    assert!(log.segment_count() >= 5);
+    let all = content(&log);
+    let end = log.log_end_offset();
+    log.close().unwrap();
+    (all, end)
+}
+
+/// Base offset of the n-th segment from the end.
+fn base_from_end(storage: &MemoryStorage, n: usize) -> i64 {
+    let logs: Vec<_> = files(storage).into_iter().filter(|f| f.ends_with(".log")).collect();
+    logs[logs.len() - 1 - n][..20].parse().unwrap()
+}
+
+#[test]
+fn a_clean_start_trusts_the_files() {
+    // D15
+    let storage = MemoryStorage::new();
+    let (all, end) = filled(&storage);
+    let log = open_with(&storage, small(), OpenOptions { recovery_point: 0, ..clean() });
+    assert_eq!((log.log_end_offset(), log.recovery_point()), (end, end));
+    assert_eq!(content(&log), all);
+    assert_eq!(log.epochs().len(), 3);
+    assert!(files(&storage).contains(&format!("{end:020}.snapshot")), "I11");
+}
+
+#[test]
+fn an_unclean_start_finds_the_same_log() {
+    // D16, D19
+    let storage = MemoryStorage::new();
+    let (all, end) = filled(&storage);
+    let log = open_with(&storage, small(), OpenOptions { recovery_point: 7, ..options() });
+    assert_eq!((log.log_end_offset(), log.recovery_point()), (end, 7));
+    assert_eq!(content(&log), all);
+    drop(log);
+    let beyond = OpenOptions { recovery_point: 10_000, ..options() };
+    assert_eq!(open_with(&storage, small(), beyond).recovery_point(), end, "D19: bounded by the LEO");
+}
+
+#[test]
+fn a_recovered_segment_has_the_indexes_it_had() {
+    // D5, D6, D16
+    let storage = MemoryStorage::new();
+    filled(&storage);
+    let indexes = |storage: &MemoryStorage| -> Vec<Vec<u8>> {
+        let names = files(storage).into_iter().filter(|f| f.ends_with("index"));
+        names.map(|n| read(storage, &format!("{DIR}/{n}"))).collect()
+    };
+    let before = indexes(&storage);
+    assert!(before.iter().any(|i| i.len() > 16));
+    let names: Vec<_> = files(&storage).into_iter().filter(|f| f.ends_with("index")).collect();
+    for name in names {
+        storage.remove(&format!("{DIR}/{name}")).unwrap();
+    }
+    open_with(&storage, small(), options()).close().unwrap();
+    assert_eq!(indexes(&storage), before);
+}
+
+#[test]
+fn a_torn_tail_ends_the_log_at_the_last_good_batch() {
+    // D16: a header without its body, half a header, zeros, garbage
+    let tail = batch(3);
+    let zeros = vec![0; 300];
+    let garbage: Vec<u8> = (0..200u8).collect();
+    for torn in [&tail[..61], &tail[..30], &tail[..tail.len() - 1], &zeros[..], &garbage[..], &[0xff; 80][..]]
+    {
+        let storage = MemoryStorage::new();
+        let (all, end) = filled(&storage);
+        let last = path(base_from_end(&storage, 0), ".log");
+        let size = read(&storage, &last).len() as u64;
+        write(&storage, &last, size, torn);
+        for options in [options(), clean()] {
+            let mut log = open_with(&storage, small(), options);
+            assert_eq!((log.log_end_offset(), content(&log) == all), (end, true));
+            assert_eq!(read(&storage, &last).len() as u64, size, "cut");
+            append(&mut log, batch(1)).unwrap();
+            assert_eq!(log.log_end_offset(), end + 1);
+            log.truncate_to(end).unwrap();
+            write(&storage, &last, size, torn);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_cuts_there_and_removes_the_segments_after_it() {
+    // D16
+    let storage = MemoryStorage::new();
+    let (all, _) = filled(&storage);
+    let base = base_from_end(&storage, 2);
+    let file = path(base, ".log");
+    let bytes = read(&storage, &file);
+    let second = batches(&bytes)[1].0;
+    let first_len = rohrpost_record::Batch::parse(&bytes).unwrap().bytes().len();
+    write(&storage, &file, first_len as u64 + 70, &[bytes[first_len + 70] ^ 4]);
+    let log = open_with(&storage, small(), options());
+    assert_eq!(log.log_end_offset(), second);
+    assert_eq!(content(&log), all[..content(&log).len()]);
+    assert_eq!(base_from_end(&storage, 0), base);
+    assert!(log.epochs().iter().all(|(_, start)| *start < second), "D18");
+}
+
+#[test]
+fn segments_below_the_recovery_point_are_not_read_again() {
+    // D16: damage there is not looked for at start
+    let storage = MemoryStorage::new();
+    let (_, end) = filled(&storage);
+    let file = path(base_from_end(&storage, 2), ".log");
+    let bytes = read(&storage, &file);
+    write(&storage, &file, 70, &[bytes[70] ^ 4]);
+    let point = base_from_end(&storage, 0);
+    let log = open_with(&storage, small(), OpenOptions { recovery_point: point, ..options() });
+    assert_eq!(log.log_end_offset(), end);
+}
+
+#[test]
+fn missing_and_damaged_indexes_are_rebuilt() {
+    // D16, D9
+    let damage: [(&str, fn(&MemoryStorage, &str)); 5] = [
+        ("missing", |s, p| s.remove(p).unwrap()),
+        ("not whole entries", |s, p| cut(s, p, 13)),
+        ("beyond the file", |s, p| write(s, p, 0, &[0x7f; 48])),
+        ("empty", |s, p| cut(s, p, 0)),
+        ("another place in the file", |s, p| {
+            let len = read(s, p).len();
+            write(s, p, len as u64 - 1, &[77]);
+        }),
+    ];
+    for (what, damage) in damage {
+        for suffix in [".index", ".timeindex"] {
+            for n in [0, 1, 3] {
+                let storage = MemoryStorage::new();
+                let (all, end) = filled(&storage);
+                damage(&storage, &path(base_from_end(&storage, n), suffix));
+                let log = open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() });
+                assert!(content(&log) == all, "{what} {suffix} {n}");
+                for offset in 0..end {
+                    let found = batches(&log.read(offset, 1, i64::MAX, true).unwrap().records)[0];
+                    assert!((found.0..found.0 + i64::from(found.1)).contains(&offset), "{what} {suffix} {n}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn leftovers_are_removed_and_a_swap_is_completed() {
+    // D17
+    let storage = MemoryStorage::new();
+    let (all, end) = filled(&storage);
+    let (a, b) = (base_from_end(&storage, 2), base_from_end(&storage, 1));
+    write(&storage, &path(a, ".log.deleted"), 0, b"x");
+    write(&storage, &path(a, ".index.deleted"), 0, b"x");
+    write(&storage, &path(b, ".log.cleaned"), 0, b"x");
+    write(&storage, &path(b, ".log.swap"), 0, b"not finished: not below all .cleaned");
+    write(&storage, &path(777_777, ".index"), 0, b"12345678");
+    write(&storage, &path(777_777, ".timeindex"), 0, b"x");
+    write(&storage, &format!("{DIR}/leader-epoch-checkpoint.tmp"), 0, b"0");
+    // A finished swap of the first segment: the same batches again.
+    let first = read(&storage, &path(0, ".log"));
+    write(&storage, &path(0, ".log.swap"), 0, &first);
+    write(&storage, &path(0, ".index.swap"), 0, b"x");
+    let log = open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() });
+    assert_eq!(content(&log), all);
+    let left = files(&storage);
+    for suffix in [".deleted", ".cleaned", ".swap", ".tmp"] {
+        assert!(!left.iter().any(|n| n.ends_with(suffix)), "{left:?}");
+    }
+    assert!(!left.iter().any(|n| n.starts_with("00000000000000777777")), "{left:?}");
+}
+
+#[test]
+fn a_lost_or_damaged_epoch_file_is_rebuilt_from_the_batches() {
+    // D16
+    for clean_start in [false, true] {
+        for damage in ["", "0\n9\n", "\u{0}\u{0}\u{0}"] {
+            let storage = MemoryStorage::new();
+            let (_, end) = filled(&storage);
+            let file = format!("{DIR}/leader-epoch-checkpoint");
+            let before = read(&storage, &file);
+            cut(&storage, &file, 0);
+            write(&storage, &file, 0, damage.as_bytes());
+            let options = OpenOptions { recovery_point: end, clean: clean_start, ..options() };
+            let log = open_with(&storage, small(), options);
+            assert_eq!(log.epochs().len(), 3);
+            drop(log);
+            assert_eq!(read(&storage, &file), before);
+        }
+    }
+}
+
+#[test]
+fn epochs_at_or_above_the_log_end_are_dropped() {
+    // D18
+    let storage = MemoryStorage::new();
+    let (_, end) = filled(&storage);
+    let file = format!("{DIR}/leader-epoch-checkpoint");
+    let text = format!("0\n3\n1 0\n2 20\n9 {end}\n");
+    cut(&storage, &file, 0);
+    write(&storage, &file, 0, text.as_bytes());
+    let log = open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() });
+    assert_eq!(log.epochs(), [(1, 0), (2, 20)]);
+}
+
+#[test]
+fn a_log_that_ends_below_its_start_begins_anew_there() {
+    // D18
+    let storage = MemoryStorage::new();
+    let (_, end) = filled(&storage);
+    let start = end + 50;
+    let mut log = open_with(&storage, small(), OpenOptions { log_start: start, ..options() });
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, start));
+    assert_eq!(append(&mut log, batch(1)).unwrap().first_offset, start);
+    assert_eq!(base_from_end(&storage, 0), start);
+}
+
+#[test]
+fn the_checkpointed_log_start_holds() {
+    // D18
+    let storage = MemoryStorage::new();
+    filled(&storage);
+    let log = open_with(&storage, small(), OpenOptions { log_start: 30, ..clean() });
+    assert_eq!((log.log_start_offset(), log.log_start_checkpoint()), (30, Some(30)));
+    assert!(log.read(29, 1, i64::MAX, true).is_err());
+    assert_eq!(log.epochs()[0].1, 30, "invariant 2: the first epoch starts at the log start");
+}
+
+#[test]
+fn snapshots_without_a_segment_are_removed() {
+    // D18
+    let storage = MemoryStorage::new();
+    let (_, end) = filled(&storage);
+    for stray in [3, end + 9] {
+        let good = read(&storage, &path(end, ".snapshot"));
+        write(&storage, &path(stray, ".snapshot"), 0, &good);
+    }
+    open_with(&storage, small(), clean());
+    let left: Vec<_> = files(&storage).into_iter().filter(|n| n.ends_with(".snapshot")).collect();
+    assert!(!left.contains(&format!("{:020}.snapshot", 3)));
+    assert!(!left.contains(&format!("{:020}.snapshot", end + 9)));
+    assert!(left.contains(&format!("{end:020}.snapshot")));
+}
+
+#[test]
+fn duplicates_are_known_after_a_clean_stop_and_after_a_kill() {
+    // I10, I11
+    for clean_stop in [true, false] {
+        let storage = MemoryStorage::new();
+        let mut log = open_with(&storage, small(), options());
+        for i in 0..20 {
+            append(&mut log, produced(4, i * 3, 3)).unwrap();
+        }
+        let before = log.producer(10).unwrap().clone();
+        if clean_stop {
+            log.close().unwrap();
+        } else {
+            storage.kill();
+        }
+        let mut log = open_with(&storage, small(), OpenOptions { clean: clean_stop, ..options() });
+        assert_eq!(log.producer(10).unwrap().epoch, before.epoch);
+        assert_eq!(log.producer(10).unwrap().batches().last(), before.batches().last());
+        let again = append(&mut log, produced(4, 57, 3)).unwrap();
+        assert!(again.duplicate);
+        assert_eq!(again.first_offset, 57);
+        append(&mut log, produced(4, 60, 1)).unwrap();
+    }
+}
+
+#[test]
+fn all_five_batches_are_known_again_if_they_lie_in_the_last_segment() {
+    // I11, "Rohrpost may replay the last segment"
+    let storage = MemoryStorage::new();
+    let mut log = open(&storage);
+    for i in 0..7 {
+        append(&mut log, produced(4, i * 3, 3)).unwrap();
+    }
+    let before = log.producer(10).unwrap().clone();
+    log.close().unwrap();
+    assert_eq!(read(&storage, &path(21, ".snapshot")).len(), 10 + 46, "one batch per producer");
+    let log = open_with(&storage, LogConfig::default(), clean());
+    assert_eq!(log.producer(10), Some(&before));
+}
+
+#[test]
+fn a_damaged_snapshot_is_replaced_by_the_batches() {
+    // I11, D16
+    let storage = MemoryStorage::new();
+    let (_, end) = filled(&storage);
+    let states = |log: &Log| {
+        let mut all: Vec<_> =
+            log.producers().map(|(id, p)| (id, p.epoch, p.batches().last().copied())).collect();
+        all.sort_by_key(|(id, ..)| *id);
+        all
+    };
+    let before = states(&open_with(&storage, small(), clean()));
+    assert_eq!(before.len(), 2);
+    for name in files(&storage).into_iter().filter(|n| n.ends_with(".snapshot")) {
+        let file = format!("{DIR}/{name}");
+        let bytes = read(&storage, &file);
+        write(&storage, &file, bytes.len() as u64 - 1, &[bytes[bytes.len() - 1] ^ 1]);
+    }
+    assert_eq!(states(&open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() })), before);
+}
+
+#[test]
+fn truncation_ends_the_log_at_the_batch_that_holds_the_offset() {
+    // D27, D28, R24, I10
+    let storage = MemoryStorage::new();
+    let (all, end) = filled(&storage);
+    let ends = batches(&all);
+    for (base, count) in ends.iter().rev().step_by(7) {
+        for inside in [*base, base + i64::from(count - 1)] {
+            let storage = MemoryStorage::new();
+            filled(&storage);
+            let mut log = open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() });
+            assert_eq!(log.truncate_to(inside).unwrap(), *base);
+            assert_eq!((log.log_end_offset(), log.recovery_point()), (*base, *base));
+            assert!(all.starts_with(&content(&log)));
+            assert!(log.epochs().iter().all(|(_, start)| start < base));
+            assert!(log.producers().all(|(_, p)| p.batches().iter().all(|b| b.last_offset < *base)));
+            storage.power_loss();
+            let log = open_with(&storage, small(), options());
+            assert_eq!(log.log_end_offset(), *base, "a truncation is durable");
+        }
+    }
+}
+
+#[test]
+fn truncation_at_or_above_the_end_cuts_no_data_but_drops_epochs() {
+    // D28
+    let storage = MemoryStorage::new();
+    let mut log = open(&storage);
+    append(&mut log, batch(3)).unwrap();
+    log.assign_epoch(8).unwrap();
+    assert_eq!(log.latest_epoch(), Some(8));
+    assert_eq!(log.truncate_to(100).unwrap(), 3);
+    assert_eq!(log.epochs(), [(1, 0)]);
+    assert_eq!(batches(&content(&log)), [(0, 3)]);
+}
+
+#[test]
+fn full_truncation_leaves_an_empty_log_elsewhere() {
+    // D29
+    for to in [5, 10_000] {
+        let storage = MemoryStorage::new();
+        filled(&storage);
+        let mut log = open_with(&storage, small(), clean());
+        log.truncate_fully_and_start_at(to).unwrap();
+        assert_eq!((log.log_start_offset(), log.log_end_offset(), log.size_bytes()), (to, to, 0));
+        assert!(log.epochs().is_empty() && log.producers().next().is_none());
+        assert!(!files(&storage).iter().any(|n| n.ends_with(".snapshot")));
+        append(&mut log, batch(2)).unwrap();
+        log.flush().unwrap();
+        storage.power_loss();
+        let log = open_with(&storage, small(), options());
+        assert_eq!(batches(&content(&log)), [(to, 2)]);
+    }
+}
+
+#[test]
+fn after_a_truncation_the_indexes_are_those_of_the_shorter_log() {
+    // D5, D27
+    let write_all = |cut_at: Option<i64>| {
+        let storage = MemoryStorage::new();
+        let mut log =
+            open_with(&storage, LogConfig { index_interval_bytes: 150, ..LogConfig::default() }, options());
+        for i in 0..40 {
+            append(&mut log, batch_with(1, 30, NOW - 1000 + i, Stamp::NONE)).unwrap();
+        }
+        if let Some(cut_at) = cut_at {
+            log.truncate_to(cut_at).unwrap();
+            for i in cut_at..40 {
+                append(&mut log, batch_with(1, 30, NOW - 1000 + i, Stamp::NONE)).unwrap();
+            }
+        }
+        log.close().unwrap();
+        (read(&storage, &path(0, ".index")), read(&storage, &path(0, ".timeindex")))
+    };
+    let straight = write_all(None);
+    for cut_at in 0..40 {
+        assert_eq!(write_all(Some(cut_at)), straight, "cut at {cut_at}");
+    }
+}
+
+#[test]
+fn the_log_start_never_falls() {
+    // D25
+    let storage = MemoryStorage::new();
+    let (_, end) = filled(&storage);
+    let mut log = open_with(&storage, small(), clean());
+    assert!(log.advance_log_start(30).unwrap());
+    assert!(!log.advance_log_start(20).unwrap());
+    assert_eq!(log.log_start_offset(), 30);
+    assert_eq!(log.advance_log_start(end + 1).unwrap_err().code(), rohrpost_log::code::OFFSET_OUT_OF_RANGE);
+}
+
+#[test]
+fn a_preallocated_segment_is_cut_to_its_batches_after_a_crash() {
+    // D7, D16
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap().to_owned() + "/t-0";
+    let config = LogConfig { segment_bytes: 5000, preallocate: true, ..LogConfig::default() };
+    let open = || Log::open(Arc::new(FileStorage::new()), &path, config.clone(), options()).unwrap();
+    let mut log = open();
+    append(&mut log, batch(3)).unwrap();
+    drop(log);
+    let mut log = open();
+    assert_eq!(batches(&content(&log)), [(0, 3)]);
+    append(&mut log, batch(1)).unwrap();
+    assert_eq!(batches(&content(&log)), [(0, 3), (3, 1)]);
+}
+
+#[test]
+fn a_crash_at_any_write_or_sync_leaves_a_prefix_with_all_that_was_flushed() {
+    // D16, D30, U8: kill during append, roll, snapshot, epoch change
+    for sync in [false, true] {
+        for nth in 1.. {
+            let storage = MemoryStorage::new();
+            let mut log = open_with(&storage, small(), options());
+            storage.inject(if sync { Fault::FailSync(nth) } else { Fault::TearWrite { nth, keep: 33 } });
+            let (mut stored, mut synced, mut failed) = (0, 0, false);
+            for i in 0..30 {
+                let mut bytes = batch(2);
+                if log.append_as_leader(&mut bytes, 1 + i / 11, NOW, LeaderChecks::default()).is_err() {
+                    failed = true;
+                    break;
+                }
+                stored += 2;
+                if i % 5 == 4 {
+                    if log.flush().is_err() {
+                        failed = true;
+                        break;
+                    }
+                    synced = stored;
+                }
+            }
+            let point = log.recovery_point();
+            storage.clear_faults();
+            if nth % 2 == 0 {
+                storage.power_loss()
+            } else {
+                storage.kill()
+            }
+            let log = open_with(&storage, small(), OpenOptions { recovery_point: point, ..options() });
+            let found = batches(&content(&log));
+            assert!((0..).step_by(2).zip(&found).all(|(base, b)| *b == (base, 2)));
+            let end = found.len() as i64 * 2;
+            assert_eq!(log.log_end_offset(), end);
+            // A batch that was torn or refused may be there in whole only if it was acknowledged.
+            assert!((synced..=stored).contains(&end), "nth {nth}: {end} not in {synced}..={stored}");
+            if !failed {
+                break;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// D16: whatever happens to the bytes of the files, the log comes up as a prefix of its batches, and goes on.
+    #[test]
+    fn any_damage_leaves_a_prefix_of_whole_batches(
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0u8..5, any::<u8>()), 1..6),
+        clean_start in any::<bool>(),
+        point in 0i64..200,
+    ) {
+        let storage = MemoryStorage::new();
+        let (all, _) = filled(&storage);
+        let names = files(&storage);
+        let mut touched_below_point = false;
+        let mut data_touched = false;
+        for (which, at, how, byte) in damages {
+            let name = which.get(&names).clone();
+            let file = format!("{DIR}/{name}");
+            // A data file that is gone as a whole leaves a gap that nobody can tell from a compacted one.
+            if !storage.exists(&file).unwrap() || (how == 0 && name.ends_with(".log")) {
+                continue;
+            }
+            if name.ends_with(".log") {
+                data_touched = true;
+                let base: i64 = name[..20].parse().unwrap();
+                let next = names.iter().filter(|n| n.ends_with(".log")).map(|n| n[..20].parse::<i64>().unwrap()).find(|b| *b > base);
+                touched_below_point |= next.is_some_and(|n| n <= point);
+            }
+            let len = read(&storage, &file).len();
+            let at = if len == 0 { 0 } else { at.index(len) };
+            match how {
+                0 => storage.remove(&file).unwrap(),
+                1 => cut(&storage, &file, at as u64),
+                2 => write(&storage, &file, at as u64, &[byte]),
+                3 => write(&storage, &file, at as u64, &[0; 100]),
+                _ => write(&storage, &file, len as u64, &vec![byte; 1 + at]),
+            }
+        }
+        // A clean start trusts the batches, so only the other files may be damaged then.
+        let options = OpenOptions { clean: clean_start && !data_touched, recovery_point: point, ..options() };
+        let mut log = open_with(&storage, small(), options);
+        if !touched_below_point {
+            let found = content(&log);
+            prop_assert!(all.starts_with(&found), "a prefix");
+            let known = batches(&found);
+            let end = known.last().map_or(log.log_start_offset(), |(base, count)| base + i64::from(*count));
+            if !found.is_empty() {
+                prop_assert_eq!(log.log_end_offset(), end);
+            }
+            if !data_touched {
+                prop_assert_eq!(found.len(), all.len(), "nothing but shortcuts was damaged");
+            }
+        }
+        let end = log.log_end_offset();
+        let epoch = log.latest_epoch().unwrap_or(0) + 1;
+        let info = log.append_as_leader(&mut batch(2), epoch, NOW, LeaderChecks::default()).unwrap();
+        prop_assert_eq!(info.first_offset, end);
+        log.close().unwrap();
+        let log = open_with(&storage, small(), clean());
+        prop_assert_eq!(log.log_end_offset(), end + 2);
+    }
+
+    /// D16, U3: power loss at any point, with any part of the unsynced bytes kept: all that was flushed is there, in whole batches.
+    #[test]
+    fn power_loss_keeps_all_that_was_flushed(
+        counts in prop::collection::vec((1u32..5, 0usize..120, any::<bool>()), 1..40),
+        keeps in prop::collection::vec(0u64..400, 20),
+    ) {
+        let storage = MemoryStorage::new();
+        let mut log = open_with(&storage, small(), options());
+        let mut flushed = 0;
+        for (count, size, flush) in counts {
+            append(&mut log, batch_with(count, size, NOW - 1000, Stamp::NONE)).unwrap();
+            if flush {
+                log.flush().unwrap();
+                flushed = log.log_end_offset();
+            }
+        }
+        let all = content(&log);
+        let point = log.recovery_point();
+        prop_assert_eq!(point, flushed);
+        let mut keeps = keeps.into_iter().cycle();
+        storage.power_loss_keeping(|_, _| keeps.next().unwrap_or(0));
+        let log = open_with(&storage, small(), OpenOptions { recovery_point: point, ..options() });
+        prop_assert!(log.log_end_offset() >= flushed);
+        let found = content(&log);
+        batches(&found);
+        prop_assert!(all.starts_with(&found));
+    }
+}
