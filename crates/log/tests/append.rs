@@ -1,5 +1,7 @@
 //! Appending as a leader and as a follower, producer state, reading, rolling.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What a crash may leave behind, and what a log makes of it.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What Apache Kafka's own log makes of the same bytes: `vectors/append.jsonl` and `vectors/invalid_batches.jsonl`.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;
