@@ -325,6 +325,8 @@ pub enum Refusal {
         waited_ms: u64,
         /// What the cluster last said of it.
         cause: Option<ErrorCode>,
+        /// What keeps the producer from reaching the cluster, if it cannot be reached.
+        trouble: Option<Arc<str>>,
     },
     /// The topic has no such partition, and did not get it within `max.block.ms` (PRE-2).
     UnknownPartition {
@@ -394,11 +396,12 @@ impl fmt::Display for Refusal {
             Refusal::TopicRefused { topic, code } => {
                 write!(f, "the cluster refuses topic {topic}: {}: {}", code.name(), code.message())
             }
-            Refusal::UnknownTopic { topic, waited_ms, cause } => {
+            Refusal::UnknownTopic { topic, waited_ms, cause, trouble } => {
                 write!(f, "Topic {topic} not present in metadata after {waited_ms} ms.")?;
-                match cause {
-                    Some(code) => write!(f, " The cluster says {}: {}", code.name(), code.message()),
-                    None => Ok(()),
+                match (trouble, cause) {
+                    (Some(trouble), _) => write!(f, " The cluster cannot be reached: {trouble}"),
+                    (None, Some(code)) => write!(f, " The cluster says {}: {}", code.name(), code.message()),
+                    (None, None) => Ok(()),
                 }
             }
             Refusal::UnknownPartition { topic, partition, partitions, waited_ms } => write!(

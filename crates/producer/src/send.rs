@@ -547,7 +547,7 @@ impl Place {
         }
         let (topic, waited_ms) = (self.wait.topic.name().to_string(), self.wait.shared.config.max_block_ms);
         Poll::Ready(Err(match self.partition {
-            _ if known == 0 => Refusal::UnknownTopic { topic, waited_ms, cause: self.wait.cause },
+            _ if known == 0 => self.wait.unknown_topic(),
             Some(partition) if !is_known(known) => {
                 Refusal::UnknownPartition { topic, partition, partitions: known as i32, waited_ms }
             }
@@ -613,6 +613,16 @@ impl Wait {
         }
         false
     }
+
+    /// PRE-2
+    fn unknown_topic(&self) -> Refusal {
+        Refusal::UnknownTopic {
+            topic: self.topic.name().to_string(),
+            waited_ms: self.shared.config.max_block_ms,
+            cause: self.cause,
+            trouble: self.shared.metadata.trouble(),
+        }
+    }
 }
 
 impl Drop for Wait {
@@ -649,8 +659,7 @@ async fn known_topic(shared: &Arc<Shared>, topic: &Arc<TopicState>) -> Result<()
         if !wait.is_over(cx.waker()) {
             return Poll::Pending;
         }
-        let (topic, waited_ms) = (topic.name().to_string(), shared.config.max_block_ms);
-        Poll::Ready(Err(Refusal::UnknownTopic { topic, waited_ms, cause: wait.cause }))
+        Poll::Ready(Err(wait.unknown_topic()))
     })
     .await
 }

@@ -9,7 +9,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The producer's clock: read by the sender on each pass, its last reading visible to every thread.
 pub(crate) struct Clock {
-    start: Instant,
+    /// `None`: a clock set by hand.
+    start: Option<Instant>,
     monotonic_ms: AtomicU64,
     wall_ms: AtomicI64,
 }
@@ -22,11 +23,25 @@ impl Clock {
         clock
     }
 
+    /// A clock that stands still until it is set, for tests and simulations.
+    #[cfg(test)]
+    pub(crate) fn by_hand(wall_ms: i64) -> Clock {
+        Clock { start: None, monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(wall_ms) }
+    }
+
+    /// Lets time pass on a clock set by hand.
+    #[cfg(test)]
+    pub(crate) fn advance(&self, ms: u64) -> u64 {
+        self.wall_ms.fetch_add(ms as i64, Ordering::Relaxed);
+        self.monotonic_ms.fetch_add(ms, Ordering::Relaxed) + ms
+    }
+
     /// Reads both clocks, publishes them, and gives the monotonic one.
     pub(crate) fn refresh(&self) -> u64 {
+        let Some(start) = self.start else { return self.last_ms() };
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
         self.wall_ms.store(wall_ms, Ordering::Relaxed);
-        let now_ms = self.start.elapsed().as_millis() as u64;
+        let now_ms = start.elapsed().as_millis() as u64;
         self.monotonic_ms.store(now_ms, Ordering::Relaxed);
         now_ms
     }

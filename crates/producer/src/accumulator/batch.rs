@@ -133,6 +133,11 @@ impl Batch {
         out.extend(self.pieces.iter().map(|piece| IoSlice::new(&piece.chunk.bytes()[..piece.used])));
     }
 
+    /// Gives its memory back before its outcome is told: its request has ended, but an older batch has to be told first (IDM-14).
+    pub(crate) fn release_memory(&mut self) {
+        self.pieces = Vec::new();
+    }
+
     /// How often it was put back into its queue (ACC-21).
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts

@@ -244,7 +244,7 @@ impl Accumulator {
             return;
         }
         let timeout_ms = self.settings.delivery_timeout_ms;
-        self.take(out, |queue| {
+        self.take(out, |_, queue| {
             let expired = queue.batches.front().is_some_and(|head| {
                 head.state != State::Compressing && head.created_ms.saturating_add(timeout_ms) <= now_ms
             });
@@ -260,9 +260,15 @@ impl Accumulator {
 
     /// Takes every queued batch: `close(0)`, purge.
     pub(crate) fn abort_all(&self, out: &mut Vec<Batch>) {
+        self.abort_where(&|_| true, out);
+    }
+
+    /// Takes the queued batches of some partitions.
+    pub(crate) fn abort_where(&self, which: &dyn Fn(&Partition) -> bool, out: &mut Vec<Batch>) {
         loop {
             let mut compressing = false;
-            self.take(out, |queue| match queue.batches.front() {
+            self.take(out, |partition, queue| match queue.batches.front() {
+                Some(_) if !which(partition) => None,
                 Some(head) if head.state == State::Compressing => {
                     compressing = true;
                     None
@@ -283,14 +289,14 @@ impl Accumulator {
         desk.partitions().any(|partition| !partition.queue.lock().batches.is_empty())
     }
 
-    fn take(&self, out: &mut Vec<Batch>, mut next: impl FnMut(&mut Queue) -> Option<Batch>) {
+    fn take(&self, out: &mut Vec<Batch>, mut next: impl FnMut(&Partition, &mut Queue) -> Option<Batch>) {
         let from = out.len();
         let mut records = 0;
         let mut desk = self.desk.lock();
         desk.take_in(&self.incoming);
         for partition in desk.partitions() {
             let mut queue = partition.queue.lock();
-            while let Some(mut batch) = next(&mut queue) {
+            while let Some(mut batch) = next(partition, &mut queue) {
                 if batch.is_open() {
                     batch.close_plain();
                 }
