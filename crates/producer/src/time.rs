@@ -17,8 +17,11 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        let clock =
-            Clock { start: Instant::now(), monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(0) };
+        let clock = Clock {
+            start: Some(Instant::now()),
+            monotonic_ms: AtomicU64::new(0),
+            wall_ms: AtomicI64::new(0),
+        };
         clock.refresh();
         clock
     }
