@@ -11,8 +11,6 @@
 //!
 //! The list below is all that the rest of the crate knows of an API. `docs/adding-an-api.md` says how to add one.
 
-use std::fmt;
-
 use crate::{
     ApiKey, Message, Request, VersionRange,
     body::{CodecError, describe, reencode},
@@ -120,9 +118,3 @@ static BY_KEY: [Option<usize>; ApiKey::ALL.len()] = {
     }
     by_key
 };
-
-impl fmt::Debug for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.key, self.versions)
-    }
-}

@@ -1,5 +1,7 @@
 //! Tagged fields (KIP-482): the section at the end of each struct in a flexible version.
 
+use std::fmt;
+
 use super::{
     Decoder, Length, Sink,
     error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind},
@@ -10,7 +12,7 @@ use super::{
 ///
 /// Empty, and one word long, unless the decoder was told to
 /// [keep them](Decoder::keep_unknown_tags).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[allow(clippy::box_collection)] // every struct of every message has one: one word instead of three
 pub struct UnknownTags(Option<Box<Vec<UnknownTag>>>);
 
@@ -55,6 +57,12 @@ impl UnknownTags {
 
     fn as_slice(&self) -> &[UnknownTag] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl fmt::Debug for UnknownTags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
