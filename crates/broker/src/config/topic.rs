@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use rohrpost_log::LogConfig;
 use rohrpost_protocol::ErrorCode;
 
 use super::value::{Kind, int, long};
@@ -84,7 +85,35 @@ impl TopicDefaults {
                 )));
             }
         }
-        Ok(())
+        // what the codecs of this build can do is known to the log
+        self.log_config(configs).map(drop)
+    }
+
+    /// What the log of such a topic's partitions is opened with.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG for a value that the log does not take; not after [`validate`](TopicDefaults::validate) said yes.
+    pub fn log_config(&self, configs: &BTreeMap<String, String>) -> Result<LogConfig, ApiError> {
+        let mut log = LogConfig::default();
+        for entry in TOPIC_KEYS.iter().map(|key| self.entry(configs, key)) {
+            let value = match entry {
+                // what is not said stays as the log has it: so a build without a codec serves all who do not ask for it
+                ConfigEntry { source: ConfigSource::Default, .. } | ConfigEntry { value: None, .. } => {
+                    continue;
+                }
+                ConfigEntry { value: Some(value), .. } => value,
+            };
+            if !LogConfig::knows(entry.name) {
+                continue;
+            }
+            if let Err(error) = log.set(entry.name, value.trim()) {
+                return Err(invalid(format!(
+                    "Invalid value {value} for configuration {}: {}",
+                    error.key, error.reason
+                )));
+            }
+        }
+        Ok(log)
     }
 
     /// The value in force of one key, and where it comes from. `None`: no such key.

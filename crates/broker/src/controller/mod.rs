@@ -10,8 +10,19 @@
 //! * `log`: the metadata log `__cluster_metadata-0` on `rohrpost-log` (C7, C21, C26).
 //! * `driver`: appends, syncs, applies, tells the listeners; then the caller gets its answer.
 
+mod brokers;
+mod driver;
+mod local;
+mod log;
+mod placement;
+mod records;
 mod source;
+mod topics;
 
+pub use self::driver::{Clock, ControllerError, LocalController, StartOptions};
+pub use self::local::{Controller, ControllerSettings};
+pub use self::log::{MetadataLog, MetadataLogError};
+pub use self::records::Proposal;
 pub use self::source::{
     ApiError, BrokerHeartbeat, BrokerRegistration, ConfigEntry, ConfigSource, CreateTopics, CreatedTopic,
     DeletedTopic, HeartbeatAnswer, MetadataListener, MetadataSource, NewTopic, PRODUCER_ID_BLOCK_LEN,
