@@ -32,6 +32,9 @@ mod wait;
 pub use self::config::{Acks, Address, Compression, Config, ConfigError, ConfigErrors, ProducerBuilder};
 pub use self::delivery::{Delivery, WaitError};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
-pub use self::producer::{BuildError, Producer};
+pub use self::producer::{
+    BuildError, CloseReport, ConnectError, FlushError, Metrics, PartitionInfo, Producer, Undelivered,
+};
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};
+pub use rohrpost_protocol::ErrorCode;

@@ -1,18 +1,28 @@
 //! The [`Producer`] handle: what is shared between application threads and the sender, and the calls that concern the
-//! producer as a whole. Sending is in `send`.
+//! producer as a whole: connect, flush, purge, close, partitions, metrics. Sending is in `send`.
+
+mod close;
+mod metrics;
+mod shared;
+mod wait;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rohrpost_protocol::ErrorCode;
+use tracing::warn;
 
-use crate::accumulator::Accumulator;
+pub use self::close::{CloseReport, Undelivered};
+pub use self::metrics::Metrics;
+pub(crate) use self::shared::{Refusal, Shared};
+use self::wait::{MetadataChange, within};
 use crate::config::{Config, ConfigErrors, ProducerBuilder};
-use crate::metadata::MetadataShared;
-use crate::time::Clock;
-use crate::wait::{SenderWake, Timers};
+use crate::metadata::Lookup;
+use crate::sender::driver;
+use crate::wait::{block_on, in_callback};
 
 /// A Kafka producer. Clones are handles of the same producer; every operation may be called from any thread (THR-1). One per
 /// process is the rule.
@@ -21,32 +31,28 @@ use crate::wait::{SenderWake, Timers};
 /// [`close`](Producer::close) to send what is buffered.
 #[derive(Clone)]
 pub struct Producer {
-    pub(crate) handle: Arc<Handle>,
-}
-
-/// Why a producer could not be built.
-#[derive(Debug)]
-pub enum BuildError {
-    /// All mistakes in the configuration.
-    Config(ConfigErrors),
-    /// The system gave no thread or no poll.
-    Io(std::io::Error),
-}
-
-/// What all handles and the sender share.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) clock: Clock,
-    pub(crate) metadata: MetadataShared,
-    pub(crate) accumulator: Accumulator,
-    pub(crate) sender: SenderWake,
-    pub(crate) timers: Timers,
-    pub(crate) lifecycle: Lifecycle,
+    handle: Arc<Handle>,
 }
 
 /// All user handles together: dropped with the last of them.
-pub(crate) struct Handle {
-    pub(crate) shared: Arc<Shared>,
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// A partition, as the cluster last described it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionInfo {
+    /// Its number.
+    pub partition: i32,
+    /// The broker that leads it; `None` while there is none, or none that can be reached.
+    pub leader: Option<i32>,
+    /// Since which epoch; -1 if the brokers do not say.
+    pub leader_epoch: i32,
+    /// The brokers that have a replica, the preferred leader first.
+    pub replicas: Vec<i32>,
+    /// Those that are in sync.
+    pub in_sync: Vec<i32>,
 }
 
 impl Producer {
@@ -60,16 +66,208 @@ impl Producer {
         ProducerBuilder::from_properties(path)
     }
 
+    /// The producer's settings, as they were resolved.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared().config
+    }
+
+    /// Waits until the cluster is known and, with idempotence, the producer has its id: so the first send need not (CON-8).
+    ///
+    /// Cancel safe. Fails after `max.block.ms`, saying which servers were tried and why they did not help.
+    pub async fn connect(&self) -> Result<(), ConnectError> {
+        self.connect_to(&[]).await
+    }
+
+    /// As [`connect`](Self::connect), and waits for these topics and connections to the leaders of their partitions.
+    pub async fn connect_to(&self, topics: &[&str]) -> Result<(), ConnectError> {
+        let shared = self.shared();
+        let topics: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(*topic)).collect();
+        self.may_wait()?;
+        shared.lifecycle.check()?;
+        let warm_up = shared.commands.warm_up(&shared.sender, topics.clone());
+        let is_there = || {
+            shared.lifecycle.check()?;
+            for topic in &topics {
+                if let Lookup::Failed(code) = shared.metadata.lookup(topic) {
+                    return Err(ConnectError::Refused { topic: topic.to_string(), code });
+                }
+            }
+            let known = !shared.metadata.snapshot().brokers.is_empty()
+                && shared.stats.has_identity.load(Ordering::Acquire);
+            Ok((known && shared.stats.warm_ups_done.load(Ordering::Acquire) >= warm_up).then_some(()))
+        };
+        let max_block_ms = shared.config.max_block_ms;
+        let waiting = MetadataChange::until(shared, is_there);
+        within(shared, max_block_ms, waiting).await.unwrap_or_else(|| {
+            Err(ConnectError::TimedOut {
+                waited_ms: max_block_ms,
+                trouble: shared.metadata.trouble().map(|t| t.to_string()),
+            })
+        })
+    }
+
+    /// [`connect`](Self::connect) for plain threads.
+    pub fn connect_blocking(&self) -> Result<(), ConnectError> {
+        block_on(self.connect())
+    }
+
+    /// The topic's partitions, as they are known; waits for metadata up to `max.block.ms` if they are not. Cancel safe.
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, ConnectError> {
+        let shared = self.shared();
+        let name: Arc<str> = topic.into();
+        let look = || {
+            shared.lifecycle.check()?;
+            Ok(match shared.metadata.lookup(topic) {
+                Lookup::Known(known) => Some(known),
+                Lookup::Failed(code) => return Err(ConnectError::Refused { topic: topic.into(), code }),
+                Lookup::Unknown(_) => None,
+            })
+        };
+        let known = match look()? {
+            Some(known) => known,
+            None => {
+                self.may_wait()?;
+                shared.metadata.want(&name);
+                let max_block_ms = shared.config.max_block_ms;
+                match within(shared, max_block_ms, MetadataChange::until(shared, look)).await {
+                    Some(result) => result?,
+                    None => {
+                        return Err(ConnectError::UnknownTopic {
+                            topic: topic.into(),
+                            waited_ms: max_block_ms,
+                            trouble: shared.metadata.trouble().map(|t| t.to_string()),
+                        });
+                    }
+                }
+            }
+        };
+        let info = known.partitions.iter().zip(0..).map(|(p, partition)| PartitionInfo {
+            partition,
+            leader: p.leader,
+            leader_epoch: p.leader_epoch,
+            replicas: p.replicas.clone(),
+            in_sync: p.in_sync.clone(),
+        });
+        Ok(info.collect())
+    }
+
+    /// [`partitions_for`](Self::partitions_for) for plain threads.
+    pub fn partitions_for_blocking(&self, topic: &str) -> Result<Vec<PartitionInfo>, ConnectError> {
+        block_on(self.partitions_for(topic))
+    }
+
+    /// Sends everything accepted so far without lingering, and waits until each of those records has its outcome, callbacks
+    /// included (FLU-1). Records sent after the call are not waited for. That records fail does not fail the flush.
+    ///
+    /// Cancel safe: dropping the future ends the hurry and changes nothing else. Fails at once inside a callback (CMPL-6).
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        self.flush_timeout(Duration::MAX).await
+    }
+
+    /// [`flush`](Self::flush), with a limit. After it the records are still on their way.
+    pub async fn flush_timeout(&self, timeout: Duration) -> Result<(), FlushError> {
+        // CMPL-6
+        if in_callback() {
+            return Err(FlushError::InCallback);
+        }
+        let shared = self.shared();
+        let flush = shared.accumulator.begin_flush();
+        within(shared, millis(timeout), flush).await.ok_or(FlushError::TimedOut)
+    }
+
+    /// [`flush`](Self::flush) for plain threads.
+    pub fn flush_blocking(&self) -> Result<(), FlushError> {
+        block_on(self.flush())
+    }
+
+    /// [`flush_timeout`](Self::flush_timeout) for plain threads.
+    pub fn flush_timeout_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
+        block_on(self.flush_timeout(timeout))
+    }
+
+    /// Drops undelivered records (FLU-4): queued ones, and, if asked, those whose request is not answered, which end as
+    /// `Unknown`. A queued record that was sent before without a clear answer ends as `Unknown` too. Never waits; the sender
+    /// does it with its next pass. Memory of records in flight comes back when their request has ended.
+    pub fn purge(&self, queued: bool, in_flight: bool) {
+        let shared = self.shared();
+        shared.commands.purge(&shared.sender, queued, in_flight);
+    }
+
+    /// Takes no more records, sends everything buffered without lingering, waits for the answers, and ends the producer
+    /// (FLU-5). When `timeout` is over, or at once if it is zero, what is not acknowledged fails, and the report gives those
+    /// records back (FLU-6). `Duration::MAX` is without limit.
+    ///
+    /// Every handle of the producer is closed with it. Closing twice is fine: both calls wait for the same end, the shorter
+    /// time counts, and one of them gets the undelivered records (FLU-7). If the future is dropped, the producer closes all
+    /// the same. Inside a callback it acts as `close(0)` and does not wait, so its report is empty (CMPL-6).
+    pub async fn close(&self, timeout: Duration) -> CloseReport {
+        let shared = self.shared();
+        if in_callback() {
+            warn!("close inside a callback acts as close(0)");
+            shared.begin_close(Some(0));
+            return CloseReport::default();
+        }
+        shared.begin_close(Some(millis(timeout)).filter(|ms| *ms != u64::MAX));
+        shared.closed.wait().await
+    }
+
+    /// [`close`](Self::close) for plain threads.
+    pub fn close_blocking(&self, timeout: Duration) -> CloseReport {
+        block_on(self.close(timeout))
+    }
+
+    /// Counts and levels at this moment. Cheap, but not free: it looks at every partition that has batches queued.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(self.shared())
+    }
+
     pub(crate) fn start(config: Config) -> Result<Producer, BuildError> {
-        Err(BuildError::Io(std::io::Error::other(format!(
-            "{}: the sender is not there yet",
-            config.client_id
-        ))))
+        let shared = Arc::new(Shared::new(config, fastrand::u64(..)));
+        driver::spawn(&shared).map_err(BuildError::Io)?;
+        Ok(Producer { handle: Arc::new(Handle { shared }) })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
+
+    /// CMPL-6: in a callback, a call that would wait fails at once.
+    fn may_wait(&self) -> Result<(), ConnectError> {
+        if in_callback() { Err(ConnectError::WouldWait) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("client_id", &self.config().client_id).finish_non_exhaustive()
+    }
+}
+
+/// FLU-8: the last handle is gone without `close`.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.shared.lifecycle.is_closed() {
+            let pending = self.shared.accumulator.counts().pending;
+            if pending > 0 {
+                warn!(
+                    "producer {} was dropped without close: {pending} records without an acknowledgement are given up",
+                    self.shared.config.client_id
+                );
+            }
+            self.shared.begin_close(Some(0));
+        }
+    }
+}
+
+/// Why a producer could not be built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// All mistakes in the configuration.
+    Config(ConfigErrors),
+    /// The system gave no thread or no poll.
+    Io(std::io::Error),
 }
 
 impl fmt::Display for BuildError {
@@ -96,48 +294,106 @@ impl From<ConfigErrors> for BuildError {
     }
 }
 
-/// Where the producer stands between open and closed.
-#[derive(Default)]
-pub(crate) struct Lifecycle {
-    state: AtomicU8,
-    fatal: OnceLock<(ErrorCode, Arc<str>)>,
-}
-
-/// Why the producer takes no more records.
+/// Why [`Producer::connect`] or [`Producer::partitions_for`] gave up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Closing or closed (FLU-7).
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The producer is closed.
     Closed,
-    /// It met an error that ends it: the error, and words to go with it.
-    Fatal(ErrorCode, Arc<str>),
+    /// The producer met an error that ended it.
+    Fatal {
+        /// Which.
+        code: ErrorCode,
+        /// What it means, and what to do.
+        message: String,
+    },
+    /// `max.block.ms` was over.
+    TimedOut {
+        /// How long the call waited.
+        waited_ms: u64,
+        /// Which servers were tried, and why they did not help, if none did.
+        trouble: Option<String>,
+    },
+    /// The topic did not show up within `max.block.ms`.
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// How long the call waited.
+        waited_ms: u64,
+        /// Which servers were tried, and why they did not help, if none did.
+        trouble: Option<String>,
+    },
+    /// The cluster refused the topic (MET-7).
+    Refused {
+        /// The topic.
+        topic: String,
+        /// INVALID_TOPIC_EXCEPTION or TOPIC_AUTHORIZATION_FAILED.
+        code: ErrorCode,
+    },
+    /// The call would have to wait inside a callback (CMPL-6).
+    WouldWait,
 }
 
-impl Lifecycle {
-    const OPEN: u8 = 0;
-    const CLOSED: u8 = 1;
-    const FATAL: u8 = 2;
-
-    /// One load while the producer is open.
-    #[inline]
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
-        match self.state.load(Ordering::Acquire) {
-            Self::OPEN => Ok(()),
-            Self::FATAL => Err(match self.fatal.get() {
-                Some((code, text)) => Refusal::Fatal(*code, text.clone()),
-                None => Refusal::Closed,
-            }),
-            _ => Err(Refusal::Closed),
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ends = |f: &mut fmt::Formatter<'_>, trouble: &Option<String>| match trouble {
+            Some(trouble) => write!(f, "; {trouble}"),
+            None => Ok(()),
+        };
+        match self {
+            ConnectError::Closed => f.write_str("the producer is closed"),
+            ConnectError::Fatal { code, message } => {
+                write!(f, "the producer has ended with {code}: {message}")
+            }
+            ConnectError::TimedOut { waited_ms, trouble } => {
+                write!(f, "the cluster was not ready after {waited_ms} ms")?;
+                ends(f, trouble)
+            }
+            ConnectError::UnknownTopic { topic, waited_ms, trouble } => {
+                write!(f, "Topic {topic} not present in metadata after {waited_ms} ms")?;
+                ends(f, trouble)
+            }
+            ConnectError::Refused { topic, code } => {
+                write!(f, "the cluster refuses topic {topic}: {code}: {}", code.message())
+            }
+            ConnectError::WouldWait => f.write_str("a call that would wait was made inside a callback"),
         }
     }
+}
 
-    /// No more records; true for the first who says so.
-    pub(crate) fn close(&self) -> bool {
-        self.state.swap(Self::CLOSED, Ordering::AcqRel) != Self::CLOSED
-    }
+impl std::error::Error for ConnectError {}
 
-    /// The producer met an error that ends it. A closed one stays closed.
-    pub(crate) fn fail(&self, code: ErrorCode, text: Arc<str>) {
-        let _ = self.fatal.set((code, text));
-        let _ = self.state.compare_exchange(Self::OPEN, Self::FATAL, Ordering::AcqRel, Ordering::Acquire);
+impl From<Refusal> for ConnectError {
+    fn from(refusal: Refusal) -> ConnectError {
+        match refusal {
+            Refusal::Closed => ConnectError::Closed,
+            Refusal::Fatal(code, message) => ConnectError::Fatal { code, message: message.to_string() },
+        }
     }
+}
+
+/// Why a flush did not wait to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushError {
+    /// It was called inside a delivery callback, which runs on the thread that it would wait for (CMPL-6).
+    InCallback,
+    /// The time given was over; the records are still on their way.
+    TimedOut,
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FlushError::InCallback => {
+                "flush was called inside a delivery callback, where it would wait for itself"
+            }
+            FlushError::TimedOut => "the flush did not end in time; its records are still on their way",
+        })
+    }
+}
+
+impl std::error::Error for FlushError {}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -226,13 +226,11 @@ impl Accumulator {
         self.ledger.put_back(batch.record_count().into());
         let partition = batch.partition.clone();
         let mut queue = partition.queue.lock();
-        let at = batch.stamp().map_or(0, |stamp| {
+        let at = batch.stamp().map_or(0, |_| {
+            // By number, which grows with each batch of the partition: sequences are given in that order, and unlike them it
+            // holds across a wrap (IDM-3) and across epochs, when one batch has its new stamp and a later one not yet (IDM-6).
             // A handful at most: batches with a stamp were in flight.
-            queue
-                .batches
-                .iter()
-                .take_while(|other| other.stamp().is_some_and(|other| precedes(other, stamp)))
-                .count()
+            queue.batches.iter().take_while(|other| other.id < batch.id).count()
         });
         queue.batches.insert(at, batch);
         self.list(&partition, &mut queue);
@@ -392,13 +390,4 @@ impl Batch {
         self.is_out = true;
         self.completion.set_records(self.record_count());
     }
-}
-
-/// Whether a stamped batch stands before another one: an older epoch first, then by sequence modulo 2^31, by distance (IDM-3).
-fn precedes(a: Stamp, b: Stamp) -> bool {
-    if (a.producer_id, a.producer_epoch) != (b.producer_id, b.producer_epoch) {
-        return a.producer_id != b.producer_id || a.producer_epoch < b.producer_epoch;
-    }
-    let distance = (b.base_sequence.wrapping_sub(a.base_sequence)) as u32 & 0x7fff_ffff;
-    distance != 0 && distance < 1 << 30
 }

@@ -8,6 +8,6 @@ mod core;
 mod shared;
 mod snapshot;
 
-pub(crate) use self::core::MetadataCore;
+pub(crate) use self::core::{Change, MetadataCore, Question};
 pub(crate) use self::shared::{Lookup, MetadataShared, WaitKey};
 pub(crate) use self::snapshot::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};

@@ -28,7 +28,7 @@ pub(crate) struct BrokerNode {
 }
 
 /// One topic.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicMetadata {
     pub(crate) name: Arc<str>,
     /// Zero if the broker is too old to say (Metadata below 10).

@@ -1,1 +1,24 @@
 //! What leaves the accumulator, and what the answers mean.
+//!
+//! * [`core`](self::core): one pass after the other: what to ask and send now, what an answer means for each batch. Single
+//!   owner, no I/O, no clock, no randomness but a seed: a simulator can drive it.
+//! * `answers`: its other half: batches end or are sent again.
+//! * `partition`: what is known of the batches of one partition between their first request and their end.
+//! * `idempotence`: producer id, epoch, sequence arithmetic (IDM-0 to IDM-16).
+//! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
+//! * `request`: requests as the core hands them out, and their frames.
+//! * `driver`: the thread that owns the sockets and the clock.
+//!
+//! # The promise
+//!
+//! Every batch that came out of the accumulator ends exactly once, with a true outcome (CMPL-8): `NotWritten` only if no
+//! attempt can have written it. A batch with an attempt of unknown fate keeps producer id, epoch and sequence for life
+//! (IDM-16).
+
+mod answers;
+pub(crate) mod core;
+pub(crate) mod driver;
+mod idempotence;
+mod partition;
+pub(crate) mod request;
+mod retry;

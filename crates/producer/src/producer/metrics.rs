@@ -1,0 +1,77 @@
+//! Counts and levels, as a plain struct.
+
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+
+/// A producer's counts since it was built, and its levels now.
+///
+/// Records add up (MTR-1): `accepted = acked + handed_over + not_written + unknown + pending`, when nothing moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Records accepted.
+    pub records_accepted: u64,
+    /// Records acknowledged.
+    pub records_acked: u64,
+    /// With acks=0: records written to the socket.
+    pub records_handed_over: u64,
+    /// Records that failed and are certainly not in the log.
+    pub records_not_written: u64,
+    /// Records that failed and may be in the log.
+    pub records_unknown: u64,
+    /// Records without an outcome.
+    pub records_pending: u64,
+    /// Records that were put back to be sent again, counted each time (`record-retry-total`).
+    pub records_retried: u64,
+    /// Batches that were put back to be sent again.
+    pub batches_retried: u64,
+    /// Batches in requests, counted each time.
+    pub batches_sent: u64,
+    /// Produce requests sent.
+    pub produce_requests: u64,
+    /// Produce requests without an answer (`requests-in-flight`).
+    pub requests_in_flight: u64,
+    /// How often the producer epoch was bumped (IDM-6).
+    pub epoch_bumps: u64,
+    /// Connections that stand (`connection-count`).
+    pub connections: u64,
+    /// Bytes of `buffer.memory` that are free (`buffer-available-bytes`).
+    pub buffer_available_bytes: u64,
+    /// `buffer.memory` (`buffer-total-bytes`).
+    pub buffer_total_bytes: u64,
+    /// Calls that found no room within `max.block.ms` (`buffer-exhausted-total`).
+    pub buffer_exhausted: u64,
+}
+
+impl Metrics {
+    /// Records that failed.
+    #[must_use]
+    pub fn records_failed(&self) -> u64 {
+        self.records_not_written + self.records_unknown
+    }
+
+    pub(super) fn of(shared: &Shared) -> Metrics {
+        let counts = shared.accumulator.counts();
+        let pool = shared.accumulator.pool();
+        let stats = &shared.stats;
+        Metrics {
+            records_accepted: counts.accepted,
+            records_acked: counts.acked,
+            records_handed_over: counts.handed_over,
+            records_not_written: counts.not_written,
+            records_unknown: counts.unknown,
+            records_pending: counts.pending,
+            records_retried: stats.records_retried.load(Ordering::Relaxed),
+            batches_retried: stats.batches_retried.load(Ordering::Relaxed),
+            batches_sent: stats.batches_sent.load(Ordering::Relaxed),
+            produce_requests: stats.produce_requests.load(Ordering::Relaxed),
+            requests_in_flight: stats.requests_in_flight.load(Ordering::Relaxed),
+            epoch_bumps: stats.epoch_bumps.load(Ordering::Relaxed),
+            connections: stats.connections.load(Ordering::Relaxed),
+            buffer_available_bytes: pool.available() as u64,
+            buffer_total_bytes: pool.total() as u64,
+            buffer_exhausted: pool.exhausted(),
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What comes back: the core's half that ends batches or sends them again. See [`super::core`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rohrpost_net::Backoff;
+use rohrpost_protocol::messages::{PartitionProduceResponse, ProduceResponse};
+use rohrpost_protocol::{DecodeError, ErrorCode};
+use tracing::{debug, error, warn};
+
+use super::core::{Links, SenderCore};
+use super::partition::{Bump, Place, Told};
+use super::request::{Body, Produce, Request};
+use super::retry::{self, Facts, Verdict};
+use crate::accumulator::{Batch, Partition};
+use crate::delivery::CompletionRef;
+use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
+use crate::producer::Undelivered;
+
+impl SenderCore {
+    pub(super) fn handle_produce(&mut self, produce: Produce, answer: &ProduceResponse<'_>, now_ms: u64) {
+        self.request_ended();
+        for topic in produce.topics {
+            // SND-9: from version 13 on topics go by the id that the request had.
+            let answers = answer
+                .responses
+                .iter()
+                .filter(|t| *t.name == *topic.name || t.name.is_empty() && t.topic_id == topic.id)
+                .flat_map(|t| &t.partition_responses);
+            let answers: HashMap<i32, &PartitionProduceResponse<'_>> =
+                answers.map(|p| (p.index, p)).collect();
+            for batch in topic.batches {
+                let partition = batch.partition().clone();
+                match answers.get(&partition.index()) {
+                    Some(told) => {
+                        self.take_hint(&partition, told, answer);
+                        self.handle_answer(batch, told, now_ms);
+                    }
+                    None => {
+                        warn!(
+                            "{}-{}: the broker's answer leaves it out",
+                            partition.topic_name(),
+                            partition.index()
+                        );
+                        self.handle_no_answer(batch, ErrorCode::NETWORK_EXCEPTION, now_ms);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A request came back without answer (SND-4).
+    pub(super) fn handle_unanswered(&mut self, request: Request, code: ErrorCode, now_ms: u64) {
+        match request.body {
+            Body::Produce(produce) => {
+                self.request_ended();
+                for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
+                    self.handle_no_answer(batch, code, now_ms);
+                }
+            }
+            Body::Metadata(_) => self.metadata_failed(now_ms),
+            Body::InitProducerId => self.identity_failed(now_ms),
+        }
+    }
+
+    /// ERR-2: the leader that the broker names, if it is news; then no back-off and no waiting for metadata.
+    fn take_hint(
+        &mut self,
+        partition: &Partition,
+        told: &PartitionProduceResponse<'_>,
+        answer: &ProduceResponse<'_>,
+    ) {
+        if !matches!(told.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH) {
+            return;
+        }
+        let leader = &told.current_leader;
+        let (topic, index) = (partition.topic_name(), partition.index());
+        if self.metadata.hint(topic, index, leader.leader_id, leader.leader_epoch, &answer.node_endpoints) {
+            debug!("{topic}-{index}: led by {} since epoch {}", leader.leader_id, leader.leader_epoch);
+            self.hinted = true;
+        }
+    }
+
+    fn handle_answer(&mut self, batch: Batch, told: &PartitionProduceResponse<'_>, now_ms: u64) {
+        let code = told.error_code;
+        if !code.is_known() {
+            // ERR-5
+            warn!("a broker answered with the unknown error code {}", code.0);
+        }
+        if code.invalidates_metadata() {
+            // ERR-1
+            self.metadata.request_refresh();
+        }
+        self.off_wire(&batch);
+        let records = batch.record_count();
+        let stamp = batch.stamp();
+        let state = self.state(&batch.partition().clone());
+        let Some(at) = state.find(batch.completion()) else {
+            // It was given up on while it was in flight (ACC-24, FLU-4). Its memory is free from here on (ACC-25).
+            if let (true, Some(stamp)) = (code.is_ok(), stamp) {
+                state.acked(&stamp, records);
+            }
+            return;
+        };
+        let is_lowest = state.lowest().is_some_and(|e| Arc::ptr_eq(&e.completion, batch.completion()));
+        let entry = state.entry(at);
+        let facts = Facts {
+            code,
+            idempotent: false,
+            is_lowest,
+            may_be_written: entry.may_be_written,
+            resequenced: entry.resequenced,
+            may_retry: false,
+        };
+        entry.may_be_written |= code.is_error() && retry::may_have_written(code);
+        entry.resequenced += u32::from(is_lowest && is_sequence_error(code));
+        let facts = Facts {
+            idempotent: self.idempotence.is_some(),
+            may_retry: self.may_retry(&batch, now_ms),
+            ..facts
+        };
+        match retry::verdict(&facts) {
+            Verdict::Acked => {
+                if let Some(stamp) = stamp {
+                    self.state(&batch.partition().clone()).acked(&stamp, records);
+                }
+                // IDM-10: a duplicate's offset is not known.
+                let base_offset = if code.is_ok() { told.base_offset } else { -1 };
+                self.end_batch(
+                    batch,
+                    BatchResult::Acked { base_offset, log_append_time: told.log_append_time_ms },
+                );
+            }
+            Verdict::Retry => self.retry(batch, code, told.error_message, now_ms),
+            Verdict::RetryInNewEpoch => {
+                self.wants_new_epoch(&batch.partition().clone(), Bump::Yes);
+                self.retry(batch, code, told.error_message, now_ms);
+            }
+            Verdict::Fail => {
+                let message = told.error_message.map(str::to_owned).or_else(|| advice(code));
+                self.fail_batch(batch, Reason::Broker(code), message);
+            }
+            Verdict::FailRecords => self.fail_records(batch, told),
+            Verdict::Fatal => {
+                let message = told.error_message.unwrap_or(code.message()).to_owned();
+                self.fail_batch(batch, Reason::Fatal(code), Some(message.clone()));
+                self.fail(code, message.into());
+            }
+        }
+    }
+
+    /// The connection ended before the answer: it may have been written (CMPL-8).
+    fn handle_no_answer(&mut self, batch: Batch, code: ErrorCode, now_ms: u64) {
+        self.off_wire(&batch);
+        let state = self.state(&batch.partition().clone());
+        let Some(at) = state.find(batch.completion()) else { return };
+        state.entry(at).may_be_written = true;
+        self.metadata.request_refresh();
+        if self.may_retry(&batch, now_ms) {
+            self.retry(batch, code, None, now_ms);
+        } else if self.forced {
+            let text = "the producer was closed before the answer came".into();
+            self.fail_batch(batch, Reason::Closed, Some(text));
+        } else {
+            self.fail_batch(batch, Reason::Broker(code), Some(unanswered(code).into()));
+        }
+    }
+
+    /// RTY-2
+    fn may_retry(&self, batch: &Batch, now_ms: u64) -> bool {
+        let config = &self.shared.config;
+        now_ms.saturating_sub(batch.created_ms()) < config.delivery_timeout_ms
+            && batch.attempts() < config.retries
+            && !self.forced
+            && !self.fatal.is_some()
+    }
+
+    fn retry(&mut self, batch: Batch, code: ErrorCode, message: Option<&str>, now_ms: u64) {
+        // RTY-3
+        let left = self.shared.config.retries.saturating_sub(batch.attempts()).saturating_sub(1);
+        let partition = batch.partition();
+        warn!(
+            "Got error produce response on topic-partition {}-{}, retrying ({left} attempts left). Error: {code}. \
+             Error Message: {}",
+            partition.topic_name(),
+            partition.index(),
+            message.unwrap_or(code.message()),
+        );
+        let stats = &self.shared.stats;
+        stats.batches_retried.fetch_add(1, Ordering::Relaxed);
+        stats.records_retried.fetch_add(u64::from(batch.record_count()), Ordering::Relaxed);
+        self.requeue(batch, now_ms);
+    }
+
+    /// ACC-21
+    pub(super) fn requeue(&mut self, batch: Batch, now_ms: u64) {
+        let state = self.state(&batch.partition().clone());
+        let at = state.entry_of(&batch);
+        state.entry(at).place = Place::Queued;
+        let backoff =
+            Backoff::new(self.shared.config.retry_backoff_ms, self.shared.config.retry_backoff_max_ms);
+        // ACC-13: drawn once per attempt.
+        let delay_ms = backoff.delay_ms(batch.attempts(), self.random.f64());
+        self.shared.accumulator.reenqueue(batch, now_ms, now_ms + delay_ms);
+    }
+
+    /// ERR-3: records that the broker names fail with its words, and the others because they were in one batch with them.
+    /// Nothing was written.
+    fn fail_records(&mut self, batch: Batch, told: &PartitionProduceResponse<'_>) {
+        let named = told.record_errors.iter().filter_map(|e| {
+            let index = u32::try_from(e.batch_index).ok().filter(|index| *index < batch.record_count())?;
+            Some((index, e.batch_index_error_message.map(str::to_owned)))
+        });
+        let record_errors = named.collect();
+        let message = told.error_message.map(str::to_owned);
+        self.fail_with(batch, Reason::Broker(told.error_code), message, record_errors);
+    }
+
+    pub(super) fn fail_batch(&mut self, batch: Batch, reason: Reason, message: Option<String>) {
+        self.fail_with(batch, reason, message, Vec::new());
+    }
+
+    /// CMPL-8: the outcome follows from what the batch's attempts were answered with.
+    fn fail_with(
+        &mut self,
+        batch: Batch,
+        reason: Reason,
+        message: Option<String>,
+        record_errors: Vec<(u32, Option<String>)>,
+    ) {
+        let state = self.state(&batch.partition().clone());
+        let at = state.entry_of(&batch);
+        let entry = state.entry(at);
+        let outcome = if entry.may_be_written { Outcome::Unknown } else { Outcome::NotWritten };
+        let failure = BatchFailure { outcome, reason, message, record_errors, attempts: entry.attempts };
+        self.end_batch(batch, BatchResult::Failed(Arc::new(failure)));
+    }
+
+    /// A batch that the sender holds has its outcome. It is told at once, or when all batches sent before it have theirs.
+    pub(super) fn end_batch(&mut self, batch: Batch, result: BatchResult) {
+        let partition = batch.partition().clone();
+        if let BatchResult::Failed(failure) = &result {
+            if let Some(undelivered) = self.undelivered.as_mut() {
+                undelivered.extend(Undelivered::of(
+                    &batch,
+                    failure,
+                    self.shared.config.max_request_size.max(self.shared.config.batch_size),
+                ));
+            }
+        }
+        let state = self.state(&partition);
+        let at = state.entry_of(&batch);
+        // IDM-11, IDM-12: what was numbered and is not acknowledged may leave a gap.
+        let leaves_gap = state.entry(at).attempts > 0 && !matches!(result, BatchResult::Acked { .. });
+        let mut told = Vec::new();
+        state.end(at, result, Some(batch), &mut told);
+        if leaves_gap {
+            self.wants_new_epoch(&partition, Bump::IfUnresolved);
+        }
+        self.tell(told);
+    }
+
+    /// Gives outcomes to batches on the wire that `which` chooses. Their requests keep the memory (ACC-25); what they bring
+    /// back later changes nothing.
+    pub(super) fn give_up_on_wire(
+        &mut self,
+        key: usize,
+        which: impl Fn(u64) -> bool,
+        reason: Reason,
+        message: impl Fn() -> String,
+    ) {
+        let state = &mut self.partitions[key];
+        let Some(partition) = state.partition.clone() else { return };
+        let chosen: Vec<CompletionRef> = state
+            .unsettled()
+            .filter(|e| matches!(e.place, Place::OnWire) && which(e.created_ms))
+            .map(|e| e.completion.clone())
+            .collect();
+        if chosen.is_empty() {
+            return;
+        }
+        let mut told = Vec::new();
+        for completion in chosen {
+            let Some(at) = state.find(&completion) else { continue };
+            let attempts = state.entry(at).attempts;
+            // The attempt on the wire is unanswered.
+            let failure = BatchFailure {
+                outcome: Outcome::Unknown,
+                reason,
+                message: Some(message()),
+                record_errors: Vec::new(),
+                attempts,
+            };
+            state.end(at, BatchResult::Failed(Arc::new(failure)), None, &mut told);
+        }
+        // IDM-12: marked whenever a request may have carried it.
+        self.wants_new_epoch(&partition, Bump::IfUnresolved);
+        self.tell(told);
+    }
+
+    /// Completes batches, callbacks included (CMPL-3).
+    fn tell(&mut self, told: Vec<Told>) {
+        for Told { completion, result, batch } in told {
+            match batch {
+                Some(batch) => self.shared.accumulator.complete(batch, result),
+                None => {
+                    self.shared.accumulator.resolve(&completion, result);
+                }
+            }
+        }
+    }
+
+    /// IDM-15: an error that a bump repairs ends nothing.
+    fn wants_new_epoch(&mut self, partition: &Arc<Partition>, bump: Bump) {
+        if !self.idempotence.is_some() {
+            return;
+        }
+        let state = self.state(partition);
+        state.bump = state.bump.max(bump);
+        self.bumping.insert(partition.key());
+    }
+
+    /// The producer is over: authorization, fencing, an unsupported version (IDM-15). Everything queued fails with the reason;
+    /// what is on the wire still gets its true outcome.
+    pub(super) fn fail(&mut self, code: ErrorCode, text: Arc<str>) {
+        if self.fatal.is_some() {
+            return;
+        }
+        error!("the producer cannot go on: {text}");
+        self.fatal = Some((code, text.clone()));
+        self.shared.lifecycle.fail(code, text);
+        // BUF-6: whoever waits for room wakes with an error.
+        self.shared.accumulator.set_closing();
+        self.shared.metadata.wake_all();
+        self.fail_queued();
+    }
+
+    /// Fails all that is queued, because the producer is closed by force or is over.
+    pub(super) fn fail_queued(&mut self) {
+        let mut batches = Vec::new();
+        self.shared.accumulator.abort_all(&mut batches);
+        for batch in batches {
+            match self.fatal.clone() {
+                Some((code, text)) => self.fail_batch(batch, Reason::Fatal(code), Some(text.to_string())),
+                None => self.fail_batch(batch, Reason::Closed, Some("Producer is closed forcefully.".into())),
+            }
+        }
+    }
+
+    /// A batch's request has ended.
+    pub(super) fn off_wire(&mut self, batch: &Batch) {
+        let state = self.state(&batch.partition().clone());
+        debug_assert!(state.on_wire > 0, "a batch came back that was not on the wire");
+        state.on_wire = state.on_wire.saturating_sub(1);
+    }
+
+    pub(super) fn unreadable(&mut self, node: i32, error: &DecodeError, links: &mut dyn Links, now_ms: u64) {
+        warn!("broker {node} sent an answer that cannot be read: {error}");
+        self.trouble(node, format!("its answer cannot be read: {error}"));
+        links.disconnect(node, now_ms);
+    }
+}
+
+fn is_sequence_error(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID)
+}
+
+fn unanswered(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::REQUEST_TIMED_OUT => "no answer within request.timeout.ms, and no retry is left",
+        _ => "the connection ended before the answer, and no retry is left",
+    }
+}
+
+/// What would help, where the code alone does not say it.
+fn advice(code: ErrorCode) -> Option<String> {
+    match code {
+        ErrorCode::MESSAGE_TOO_LARGE => Some(
+            "the batch is larger than the topic's max.message.bytes allows: raise that, or lower batch.size (and \
+             max.request.size, if a single record is that large)"
+                .into(),
+        ),
+        ErrorCode::RECORD_LIST_TOO_LARGE => {
+            Some("the batch is larger than a log segment of the topic may be: lower batch.size".into())
+        }
+        _ => None,
+    }
+}

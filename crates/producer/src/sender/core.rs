@@ -1,0 +1,867 @@
+//! The sender as a state machine: what to ask and send now, and what each answer means.
+//!
+//! A driver calls [`SenderCore::pass`] whenever something may be due, and the `handle_*` methods with what came from the
+//! network. Connections are reached through [`Links`], time is an argument, jitter comes from a seeded generator: the same
+//! calls give the same behaviour, in a simulator as on sockets.
+//!
+//! One pass: topics asked for → batches too old → metadata → producer id → epochs → drain and send. Nothing in it waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rohrpost_net::Backoff;
+use rohrpost_protocol::messages::{
+    InitProducerIdRequest, InitProducerIdResponse, MetadataResponse, ProduceResponse,
+};
+use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, VersionRange};
+use tracing::{debug, info, warn};
+
+use super::idempotence::{Idempotence, Identity};
+use super::partition::{Bump, PartitionState, Policy};
+use super::request::{Body, Produce, ProduceTopic, Request};
+use crate::accumulator::{Batch, Gate, HeadInfo, Partition, Ready};
+use crate::metadata::{Change, MetadataCore, Snapshot};
+use crate::outcome::{BatchResult, Reason};
+use crate::producer::{Shared, Undelivered};
+
+/// Connections to brokers, as far as the core knows them.
+pub(crate) trait Links {
+    /// SND-1: a request can be handed over now. SND-2: begins to connect if it is time to.
+    fn ready(&mut self, node: i32, now_ms: u64) -> bool;
+    /// The connection stands, though it may be busy.
+    fn is_connected(&self, node: i32) -> bool;
+    /// There is no connection, and it is too early to try again.
+    fn is_backing_off(&self, node: i32) -> bool;
+    /// VER-1: the version to use with this broker; `None` if there is none in common.
+    fn negotiate(&self, node: i32, api: ApiKey, ours: VersionRange) -> Option<i16>;
+    /// MET-10
+    fn least_loaded(&mut self, now_ms: u64) -> Option<i32>;
+    /// Unanswered requests.
+    fn in_flight(&self, node: i32) -> usize;
+    /// Takes a request that is to be written. Gives it back if it cannot; nothing of it was written then.
+    fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request>;
+    /// Says where a broker listens.
+    fn set_node(&mut self, node: i32, host: &str, port: u16);
+    /// The broker is gone; its requests come back.
+    fn remove_node(&mut self, node: i32);
+    /// Ends the connection; its requests come back.
+    fn disconnect(&mut self, node: i32, now_ms: u64);
+    /// SND-7: no new requests until then.
+    fn throttle(&mut self, node: i32, until_ms: u64, now_ms: u64);
+}
+
+/// What a pass leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pass {
+    /// Something was handed to the network: look again at once (SND-3).
+    pub(crate) sent: bool,
+    /// When the next pass may have something to do, if nothing happens before. Later than now.
+    pub(crate) next_ms: Option<u64>,
+}
+
+/// Counts that the metrics show. Written by the sender alone.
+#[derive(Debug, Default)]
+pub(crate) struct SenderStats {
+    pub(crate) requests_in_flight: AtomicU64,
+    pub(crate) produce_requests: AtomicU64,
+    pub(crate) batches_sent: AtomicU64,
+    pub(crate) records_retried: AtomicU64,
+    pub(crate) batches_retried: AtomicU64,
+    pub(crate) epoch_bumps: AtomicU64,
+    pub(crate) connections: AtomicU64,
+    /// A producer id is there, or none is needed (CON-8).
+    pub(crate) has_identity: AtomicBool,
+    /// The number of the last call of `connect` whose topics are there (CON-8).
+    pub(crate) warm_ups_done: AtomicU64,
+}
+
+/// The state machine. Owned by the sender thread, or by a simulator.
+pub(crate) struct SenderCore {
+    pub(super) shared: Arc<Shared>,
+    pub(super) metadata: MetadataCore,
+    /// `None`: idempotence is off.
+    pub(super) idempotence: Option<Idempotence>,
+    /// By [`Partition::key`].
+    pub(super) partitions: Vec<PartitionState>,
+    pub(super) random: fastrand::Rng,
+    /// Brokers that the links know of. Bootstrap servers are -1, -2, … (MET-1).
+    pub(super) nodes: BTreeSet<i32>,
+    /// The last error of each server since one last answered, for the text of a metadata timeout.
+    pub(super) troubles: BTreeMap<i32, String>,
+    pub(super) fatal: Option<(ErrorCode, Arc<str>)>,
+    /// Partitions with a bump pending, by key.
+    pub(super) bumping: BTreeSet<u32>,
+    /// The earliest moment at which a batch that was sent can reach its delivery timeout (ACC-24).
+    next_scan_ms: Option<u64>,
+    /// Reasons to have connections before any record asks for them (CON-8).
+    warm_topics: BTreeSet<Arc<str>>,
+    warm_up: u64,
+    /// Set while the producer closes: records that were not delivered are collected (FLU-6).
+    pub(super) undelivered: Option<Vec<Undelivered>>,
+    /// `close` ran out of time: what comes back is not sent again.
+    pub(super) forced: bool,
+    drained: Vec<Batch>,
+    /// A broker named a new leader since the last pass (ERR-2).
+    pub(super) hinted: bool,
+}
+
+impl SenderCore {
+    pub(crate) fn new(shared: Arc<Shared>, seed: u64) -> SenderCore {
+        let config = &shared.config;
+        let backoff = Backoff::new(config.retry_backoff_ms, config.retry_backoff_max_ms);
+        let metadata = MetadataCore::new(config);
+        let idempotence = config.enable_idempotence.then(|| Idempotence::new(backoff));
+        shared.stats.has_identity.store(idempotence.is_none(), Ordering::Release);
+        SenderCore {
+            metadata,
+            idempotence,
+            partitions: Vec::new(),
+            random: fastrand::Rng::with_seed(seed),
+            nodes: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            fatal: None,
+            bumping: BTreeSet::new(),
+            next_scan_ms: None,
+            warm_topics: BTreeSet::new(),
+            warm_up: 0,
+            undelivered: None,
+            forced: false,
+            drained: Vec::new(),
+            hinted: false,
+            shared,
+        }
+    }
+
+    /// MET-1: what there is to begin with.
+    pub(crate) fn start(&mut self, links: &mut dyn Links) {
+        let shared = self.shared.clone();
+        for (index, server) in shared.config.bootstrap_servers.iter().enumerate() {
+            let node = -1 - index as i32;
+            links.set_node(node, &server.host, server.port);
+            self.nodes.insert(node);
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn pass(&mut self, links: &mut dyn Links, now_ms: u64) -> Pass {
+        for topic in self.shared.metadata.take_wanted() {
+            self.metadata.want(&topic, now_ms);
+        }
+        self.expire(now_ms);
+        let was_hinted = std::mem::take(&mut self.hinted);
+        if was_hinted {
+            self.set_nodes(links);
+        }
+        if self.metadata.forget_refusals(now_ms) || was_hinted {
+            self.publish();
+        }
+        let mut sent = false;
+        let mut blocked = false;
+        let asks = self.ask_for_metadata(links, now_ms, &mut sent);
+        blocked |= asks == Asked::Blocked;
+        if self.fatal.is_some() {
+            self.fail_queued();
+            return Pass { sent, next_ms: self.next_ms(now_ms, None, blocked) };
+        }
+        blocked |= self.ask_for_identity(links, now_ms, &mut sent) == Asked::Blocked;
+        self.leave_epochs();
+        self.connect_warm(links, now_ms);
+        // MET-3: while a refresh waits for a slot on a connection that stands, nothing else takes the slot.
+        let next_check_ms =
+            if asks == Asked::WaitsForSlot { None } else { self.send_batches(links, now_ms, &mut sent) };
+        Pass { sent, next_ms: self.next_ms(now_ms, next_check_ms, blocked) }
+    }
+
+    /// A broker answered.
+    pub(crate) fn handle_response(
+        &mut self,
+        node: i32,
+        request: Request,
+        body: &[u8],
+        links: &mut dyn Links,
+        now_ms: u64,
+    ) {
+        let Request { version, body: request } = request;
+        let mut input = Decoder::new(body);
+        let result = match request {
+            Body::Produce(produce) => match ProduceResponse::decode(&mut input, version) {
+                Ok(answer) => {
+                    self.throttle(links, node, answer.throttle_time_ms, version >= 6, now_ms);
+                    self.handle_produce(produce, &answer, now_ms);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.handle_unanswered(
+                        Request { version, body: Body::Produce(produce) },
+                        ErrorCode::NETWORK_EXCEPTION,
+                        now_ms,
+                    );
+                    Err(error)
+                }
+            },
+            Body::Metadata(_) => match MetadataResponse::decode(&mut input, version) {
+                Ok(answer) => {
+                    self.throttle(links, node, answer.throttle_time_ms, version >= 6, now_ms);
+                    self.handle_metadata(&answer, version, links, now_ms);
+                    Ok(())
+                }
+                Err(error) => {
+                    let random = self.random.f64();
+                    self.metadata.handle_failure(now_ms, random);
+                    Err(error)
+                }
+            },
+            Body::InitProducerId => match InitProducerIdResponse::decode(&mut input, version) {
+                Ok(answer) => {
+                    self.throttle(links, node, answer.throttle_time_ms, version >= 1, now_ms);
+                    self.handle_identity(&answer, now_ms);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.identity_failed(now_ms);
+                    Err(error)
+                }
+            },
+        };
+        if let Err(error) = result {
+            self.unreadable(node, &error, links, now_ms);
+        }
+    }
+
+    /// acks=0: a request is written to the socket, and that is all there will be (SND-8).
+    pub(crate) fn handle_written(&mut self, request: Request) {
+        let Body::Produce(produce) = request.body else { return };
+        for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
+            self.off_wire(&batch);
+            self.end_batch(batch, BatchResult::HandedOver);
+        }
+    }
+
+    /// A connection ended, or could not be made. `requests` come back unanswered; `timed_out` says that one of them was the
+    /// reason (SND-4). `trouble` is for people.
+    pub(crate) fn handle_disconnect(
+        &mut self,
+        node: i32,
+        requests: Vec<Request>,
+        timed_out: bool,
+        trouble: Option<String>,
+        now_ms: u64,
+    ) {
+        // SND-4
+        let code = if timed_out { ErrorCode::REQUEST_TIMED_OUT } else { ErrorCode::NETWORK_EXCEPTION };
+        for request in requests {
+            self.handle_unanswered(request, code, now_ms);
+        }
+        let Some(trouble) = trouble else { return };
+        // MET-3
+        self.metadata.request_refresh();
+        self.troubles.insert(node, trouble);
+        self.tell_trouble();
+    }
+
+    /// CON-8: connections to the leaders of these topics, and the producer id, before there are records.
+    pub(crate) fn warm_up(&mut self, (topics, number): (Vec<Arc<str>>, u64), now_ms: u64) {
+        self.warm_up = number;
+        if self.metadata.snapshot().brokers.is_empty() {
+            self.metadata.request_refresh();
+        }
+        for topic in topics {
+            self.metadata.want(&topic, now_ms);
+            self.warm_topics.insert(topic);
+        }
+    }
+
+    /// From now on what fails is collected for the report of `close`.
+    pub(crate) fn collect_undelivered(&mut self) {
+        self.undelivered.get_or_insert_default();
+    }
+
+    pub(crate) fn take_undelivered(&mut self) -> Vec<Undelivered> {
+        self.undelivered.take().unwrap_or_default()
+    }
+
+    /// FLU-6: fails everything that is queued, and whatever comes back from now on. The driver ends the connections.
+    pub(crate) fn force_close(&mut self) {
+        self.forced = true;
+        self.fail_queued();
+    }
+
+    /// FLU-4: drops queued batches and, if asked, gives up on those in flight; their memory stays with their requests
+    /// (ACC-25).
+    pub(crate) fn purge(&mut self, queued: bool, in_flight: bool) {
+        if queued {
+            let mut batches = Vec::new();
+            self.shared.accumulator.abort_all(&mut batches);
+            for batch in batches {
+                self.fail_batch(batch, Reason::Purged, Some("dropped by purge".into()));
+            }
+        }
+        if in_flight {
+            for key in 0..self.partitions.len() {
+                self.give_up_on_wire(
+                    key,
+                    |_| true,
+                    Reason::Purged,
+                    || "dropped by purge while its request was in flight".into(),
+                );
+            }
+        }
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = i32> + '_ {
+        self.nodes.iter().copied()
+    }
+
+    // ---------------------------------------------------------------------------------------------- metadata
+
+    fn ask_for_metadata(&mut self, links: &mut dyn Links, now_ms: u64, sent: &mut bool) -> Asked {
+        if !self.metadata.is_asking() && self.metadata.gives_up(now_ms) && self.may_rebootstrap() {
+            self.rebootstrap(links, now_ms);
+        }
+        let Some(question) = self.metadata.question(now_ms) else { return Asked::Nothing };
+        let Some(node) = links.least_loaded(now_ms) else {
+            self.metadata.not_sent(now_ms);
+            if self.nodes.iter().any(|node| links.is_connected(*node)) {
+                return Asked::WaitsForSlot;
+            }
+            // MET-12: no broker is usable, connecting or connectable.
+            if self.may_rebootstrap() && self.nodes.iter().all(|node| links.is_backing_off(*node)) {
+                self.rebootstrap(links, now_ms);
+            }
+            return Asked::Blocked;
+        };
+        if !links.ready(node, now_ms) {
+            self.metadata.not_sent(now_ms);
+            return if links.is_connected(node) { Asked::WaitsForSlot } else { Asked::Blocked };
+        }
+        // Below 1 an empty list asks for all topics.
+        let Some(version) = links.negotiate(node, ApiKey::Metadata, VersionRange::new(1, 13)) else {
+            self.trouble(node, "the broker has no Metadata version of this client".into());
+            links.disconnect(node, now_ms);
+            return Asked::Blocked;
+        };
+        let request = Request { version, body: Body::Metadata(question.clone()) };
+        match links.send(node, request, now_ms) {
+            Ok(()) => {
+                self.metadata.sent(question, now_ms);
+                *sent = true;
+                Asked::Sent
+            }
+            Err(_) => Asked::Blocked,
+        }
+    }
+
+    fn handle_metadata(
+        &mut self,
+        answer: &MetadataResponse<'_>,
+        version: i16,
+        links: &mut dyn Links,
+        now_ms: u64,
+    ) {
+        let random = self.random.f64();
+        let before = self.metadata.snapshot().clone();
+        match self.metadata.handle_answer(answer, version, now_ms, random) {
+            Change::Snapshot => {
+                self.troubles.clear();
+                self.tell_trouble();
+                self.set_nodes(links);
+                self.note_recreated(&before);
+                self.publish();
+                self.fail_vanished_partitions();
+            }
+            Change::Nothing => {}
+            Change::Rebootstrap => self.rebootstrap(links, now_ms),
+        }
+    }
+
+    /// Tells the links of new brokers, and removes those that are gone, as soon as nothing of theirs is unanswered.
+    fn set_nodes(&mut self, links: &mut dyn Links) {
+        let snapshot = self.metadata.snapshot().clone();
+        for (node, broker) in &snapshot.brokers {
+            links.set_node(*node, &broker.host, broker.port);
+            self.nodes.insert(*node);
+        }
+        let gone = |node: &i32| !snapshot.brokers.contains_key(node) && links.in_flight(*node) == 0;
+        let gone: Vec<i32> = self.nodes.iter().copied().filter(gone).collect();
+        for node in gone {
+            links.remove_node(node);
+            self.nodes.remove(&node);
+        }
+    }
+
+    /// MET-12: only if there is something else to fall back from.
+    fn may_rebootstrap(&self) -> bool {
+        self.metadata.may_rebootstrap() && self.nodes.iter().any(|node| *node >= 0)
+    }
+
+    /// MET-12: queued records stay, all else begins anew.
+    fn rebootstrap(&mut self, links: &mut dyn Links, now_ms: u64) {
+        warn!("no broker can be reached: starting again from bootstrap.servers");
+        self.metadata.rebootstrap(now_ms);
+        for node in std::mem::take(&mut self.nodes) {
+            links.remove_node(node);
+        }
+        self.start(links);
+        self.publish();
+    }
+
+    /// MET-9, `follow`: a topic with a new id is another topic. Its partitions go on from sequence 0 in a new epoch, once what
+    /// is on the wire has come back.
+    fn note_recreated(&mut self, before: &Snapshot) {
+        let now = self.metadata.snapshot().clone();
+        for (key, state) in self.partitions.iter_mut().enumerate() {
+            let Some(partition) = state.partition.as_ref() else { continue };
+            let Some(topic) = now.topics.get(partition.topic_name()) else { continue };
+            if topic.id.is_zero() || state.topic_id == topic.id {
+                continue;
+            }
+            let was_known = !state.topic_id.is_zero();
+            state.topic_id = topic.id;
+            if was_known && state.identity.is_some() {
+                state.bump = Bump::Yes;
+                self.bumping.insert(key as u32);
+            }
+        }
+        let anew =
+            now.topics.values().filter(|t| before.topics.get(&t.name).is_some_and(|old| old.id != t.id));
+        for topic in anew.filter(|t| !t.id.is_zero()) {
+            info!("topic {} was created anew; its records go to the new one", topic.name);
+        }
+    }
+
+    /// MET-9: records of partitions that the topic does not have any more fail at once.
+    fn fail_vanished_partitions(&mut self) {
+        let snapshot = self.metadata.snapshot().clone();
+        let mut batches = Vec::new();
+        let vanished = |topic: &str, index: i32| {
+            snapshot
+                .topics
+                .get(topic)
+                .is_some_and(|t| usize::try_from(index).is_ok_and(|i| i >= t.partitions.len()))
+        };
+        self.shared
+            .accumulator
+            .abort_where(&|partition| vanished(partition.topic_name(), partition.index()), &mut batches);
+        for batch in batches {
+            let partition = batch.partition().clone();
+            let message =
+                format!("topic {} has no partition {} any more", partition.topic_name(), partition.index());
+            self.fail_batch(batch, Reason::Broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), Some(message));
+        }
+    }
+
+    fn publish(&self) {
+        let snapshot = self.metadata.snapshot();
+        self.shared.accumulator.apply(snapshot);
+        self.shared.metadata.publish(snapshot.clone());
+    }
+
+    pub(super) fn trouble(&mut self, node: i32, trouble: String) {
+        self.troubles.insert(node, trouble);
+        self.tell_trouble();
+    }
+
+    /// The text that a metadata timeout shows: every server that was tried, and why it did not help.
+    fn tell_trouble(&self) {
+        let shared = &self.shared;
+        let name = |node: i32| match usize::try_from(-1 - node)
+            .ok()
+            .and_then(|i| shared.config.bootstrap_servers.get(i))
+        {
+            Some(server) => server.to_string(),
+            None => match self.metadata.snapshot().brokers.get(&node) {
+                Some(broker) => format!("broker {node} at {}:{}", broker.host, broker.port),
+                None => format!("broker {node}"),
+            },
+        };
+        let texts: Vec<String> =
+            self.troubles.iter().rev().map(|(node, text)| format!("{} ({text})", name(*node))).collect();
+        let text = (!texts.is_empty())
+            .then(|| Arc::from(format!("no broker could be reached; tried {}", texts.join(", "))));
+        shared.metadata.set_trouble(text);
+    }
+
+    // ---------------------------------------------------------------------------------------------- producer id
+
+    /// IDM-1
+    fn ask_for_identity(&mut self, links: &mut dyn Links, now_ms: u64, sent: &mut bool) -> Asked {
+        let is_needed = self.metadata.is_asking() || !self.metadata.snapshot().brokers.is_empty();
+        let Some(ids) = self.idempotence.as_mut().filter(|ids| is_needed && ids.wants_id(now_ms)) else {
+            return Asked::Nothing;
+        };
+        let Some(node) = links.least_loaded(now_ms) else { return Asked::Blocked };
+        if !links.ready(node, now_ms) {
+            return Asked::Blocked;
+        }
+        let Some(version) =
+            links.negotiate(node, ApiKey::InitProducerId, InitProducerIdRequest::STABLE_VERSIONS)
+        else {
+            let text =
+                "the brokers are too old for idempotence (no InitProducerId); set enable.idempotence=false";
+            self.fail(ErrorCode::UNSUPPORTED_VERSION, text.into());
+            return Asked::Nothing;
+        };
+        match links.send(node, Request { version, body: Body::InitProducerId }, now_ms) {
+            Ok(()) => {
+                ids.asked();
+                *sent = true;
+                Asked::Sent
+            }
+            Err(_) => Asked::Blocked,
+        }
+    }
+
+    fn handle_identity(&mut self, answer: &InitProducerIdResponse, now_ms: u64) {
+        let code = answer.error_code;
+        let Some(ids) = self.idempotence.as_mut() else { return };
+        if code.is_ok() && answer.producer_id >= 0 && answer.producer_epoch >= 0 {
+            ids.got(Identity { producer_id: answer.producer_id, epoch: answer.producer_epoch });
+            self.shared.stats.has_identity.store(true, Ordering::Release);
+            self.shared.metadata.wake_all();
+            return;
+        }
+        match code {
+            ErrorCode::CLUSTER_AUTHORIZATION_FAILED => self.fail(
+                code,
+                "the cluster does not allow idempotent writes (InitProducerId: CLUSTER_AUTHORIZATION_FAILED); \
+                 grant IdempotentWrite, or set enable.idempotence=false"
+                    .into(),
+            ),
+            ErrorCode::UNSUPPORTED_VERSION | ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
+                self.fail(code, format!("InitProducerId was refused: {code}").into());
+            }
+            _ => {
+                warn!("InitProducerId failed, trying again: {code}");
+                self.identity_failed(now_ms);
+            }
+        }
+    }
+
+    pub(super) fn identity_failed(&mut self, now_ms: u64) {
+        let random = self.random.f64();
+        if let Some(ids) = self.idempotence.as_mut() {
+            ids.failed(now_ms, random);
+        }
+    }
+
+    /// IDM-6, IDM-8, IDM-12: partitions that cannot go on in their epoch leave it, once nothing of theirs is on the wire.
+    fn leave_epochs(&mut self) {
+        let Some(ids) = self.idempotence.as_mut() else { return };
+        let partitions = &mut self.partitions;
+        let stats = &self.shared.stats;
+        self.bumping.retain(|key| {
+            let state = &mut partitions[*key as usize];
+            if !state.can_leave_epoch() {
+                return true;
+            }
+            if state.bump == Bump::Yes || !state.is_resolved() {
+                if let Some(used) = state.identity {
+                    let before = ids.current();
+                    ids.bump(used);
+                    if ids.current() != before {
+                        stats.epoch_bumps.fetch_add(1, Ordering::Relaxed);
+                        debug!(?used, now = ?ids.current(), "producer epoch bumped");
+                    }
+                }
+                match ids.current() {
+                    Some(identity) => state.restart(identity),
+                    None => state.identity = None,
+                }
+            }
+            state.bump = Bump::No;
+            false
+        });
+        if ids.current().is_none() {
+            self.shared.stats.has_identity.store(false, Ordering::Release);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------- sending
+
+    fn policy(&self) -> Policy {
+        Policy {
+            idempotent: self.idempotence.is_some(),
+            max_in_flight: self.shared.config.max_in_flight,
+            identity: self.idempotence.as_ref().and_then(Idempotence::current),
+        }
+    }
+
+    /// Ready → drain → stamp → send, one request per broker. Gives the time of the next look.
+    fn send_batches(&mut self, links: &mut dyn Links, now_ms: u64, sent: &mut bool) -> Option<u64> {
+        let snapshot = self.metadata.snapshot().clone();
+        let policy = self.policy();
+        let shared = self.shared.clone();
+        let gate = GateView { partitions: &self.partitions, policy };
+        let Ready { nodes, next_check_ms, leaderless } = shared.accumulator.ready(now_ms, &snapshot, &gate);
+        // ACC-14
+        for topic in leaderless {
+            self.metadata.want(&topic, now_ms);
+            self.metadata.request_refresh();
+        }
+        for node in nodes {
+            if !links.ready(node, now_ms) {
+                continue;
+            }
+            let mut drained = std::mem::take(&mut self.drained);
+            let gate = GateView { partitions: &self.partitions, policy };
+            shared.accumulator.drain(
+                now_ms,
+                &snapshot,
+                node,
+                shared.config.max_request_size,
+                &gate,
+                &mut drained,
+            );
+            if !drained.is_empty() {
+                *sent |= self.send_to(links, node, &mut drained, &snapshot, now_ms);
+            }
+            drained.clear();
+            self.drained = drained;
+        }
+        next_check_ms
+    }
+
+    fn send_to(
+        &mut self,
+        links: &mut dyn Links,
+        node: i32,
+        drained: &mut Vec<Batch>,
+        snapshot: &Snapshot,
+        now_ms: u64,
+    ) -> bool {
+        let topic_of = |batch: &Batch| snapshot.topics.get(batch.partition().topic_name());
+        let has_ids = drained.iter().all(|b| topic_of(b).is_some_and(|t| !t.id.is_zero()));
+        // VER-4, VER-3
+        let ours = VersionRange::new(3, if has_ids { 13 } else { 12 });
+        let Some(version) = links.negotiate(node, ApiKey::Produce, ours) else {
+            self.refuse_version(node, drained);
+            return true;
+        };
+        let mut topics: Vec<ProduceTopic> = Vec::new();
+        for mut batch in drained.drain(..) {
+            if !self.prepare(&mut batch, snapshot) {
+                // IDM-16
+                let text =
+                    "an attempt got no answer, and the partition has gone on in a new producer epoch since";
+                self.fail_batch(
+                    batch,
+                    Reason::Broker(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
+                    Some(text.into()),
+                );
+                continue;
+            }
+            let name = batch.partition().topic_name();
+            // MET-2
+            self.metadata.want(name, now_ms);
+            match topics.iter_mut().find(|t| t.name == *name) {
+                Some(topic) => topic.batches.push(batch),
+                None => {
+                    let id = snapshot.topics.get(name).map(|t| t.id).unwrap_or_default();
+                    topics.push(ProduceTopic { name: name.clone(), id, batches: vec![batch] });
+                }
+            }
+        }
+        if topics.is_empty() {
+            return true;
+        }
+        let config = &self.shared.config;
+        let batches: usize = topics.iter().map(|t| t.batches.len()).sum();
+        // SND-5
+        let timeout_ms = config.request_timeout_ms.min(i32::MAX as u64) as i32;
+        let produce = Produce { acks: config.acks.id(), timeout_ms, topics };
+        match links.send(node, Request { version, body: Body::Produce(produce) }, now_ms) {
+            Ok(()) => {
+                let stats = &self.shared.stats;
+                stats.requests_in_flight.fetch_add(1, Ordering::Relaxed);
+                stats.produce_requests.fetch_add(1, Ordering::Relaxed);
+                stats.batches_sent.fetch_add(batches as u64, Ordering::Relaxed);
+                true
+            }
+            Err(Request { body: Body::Produce(produce), .. }) => {
+                self.put_back(produce, now_ms);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// ACC-18: pid, epoch and sequence. False if the batch ended instead.
+    fn prepare(&mut self, batch: &mut Batch, snapshot: &Snapshot) -> bool {
+        let identity = self.idempotence.as_ref().and_then(Idempotence::current);
+        let timeout_ms = self.shared.config.delivery_timeout_ms;
+        let expiry_ms = batch.created_ms().saturating_add(timeout_ms);
+        self.next_scan_ms = Some(self.next_scan_ms.map_or(expiry_ms, |at| at.min(expiry_ms)));
+        let partition = batch.partition().clone();
+        let state = self.state(&partition);
+        if state.topic_id.is_zero() {
+            state.topic_id = snapshot.topics.get(partition.topic_name()).map(|t| t.id).unwrap_or_default();
+        }
+        let stamp = match identity {
+            Some(identity) => state.stamp(batch, identity),
+            None => Some(rohrpost_record::Stamp::NONE),
+        };
+        match stamp {
+            Some(stamp) => {
+                // IDM-0
+                batch.set_stamp(stamp);
+                state.register(batch);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The connection went away between `ready` and `send`: nothing was written.
+    fn put_back(&mut self, produce: Produce, now_ms: u64) {
+        for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
+            self.off_wire(&batch);
+            self.requeue(batch, now_ms);
+        }
+    }
+
+    /// ERR-4: the broker has no version of Produce that this client has.
+    fn refuse_version(&mut self, node: i32, drained: &mut Vec<Batch>) {
+        let text = format!("broker {node} has no Produce version from 3 to 13");
+        for batch in drained.drain(..) {
+            self.fail_batch(batch, Reason::Broker(ErrorCode::UNSUPPORTED_VERSION), Some(text.clone()));
+        }
+        if self.idempotence.is_some() {
+            self.fail(ErrorCode::UNSUPPORTED_VERSION, text.into());
+        }
+    }
+
+    /// CON-8
+    fn connect_warm(&mut self, links: &mut dyn Links, now_ms: u64) {
+        let stats = &self.shared.stats;
+        if stats.warm_ups_done.load(Ordering::Relaxed) == self.warm_up {
+            return;
+        }
+        let snapshot = self.metadata.snapshot().clone();
+        self.warm_topics.retain(|topic| {
+            let Some(topic) = snapshot.topics.get(topic) else { return true };
+            let leaders: BTreeSet<i32> = topic.partitions.iter().filter_map(|p| p.leader).collect();
+            // Each is asked, so that all connect at once. A connection that is busy stands.
+            let mut connects = |leader: i32| links.ready(leader, now_ms) || links.is_connected(leader);
+            !leaders.into_iter().map(&mut connects).fold(true, |all, ready| all & ready)
+        });
+        if self.warm_topics.is_empty() {
+            stats.warm_ups_done.store(self.warm_up, Ordering::Release);
+            self.shared.metadata.wake_all();
+        }
+    }
+}
+
+impl SenderCore {
+    // ---------------------------------------------------------------------------------------------- time
+
+    /// ACC-24: batches that have reached `delivery.timeout.ms`, in flight and queued.
+    fn expire(&mut self, now_ms: u64) {
+        let timeout_ms = self.shared.config.delivery_timeout_ms;
+        if self.next_scan_ms.is_some_and(|at| at <= now_ms) {
+            for key in 0..self.partitions.len() {
+                let too_old = |created_ms: u64| now_ms.saturating_sub(created_ms) >= timeout_ms;
+                let text = || {
+                    format!(
+                        "delivery.timeout.ms ({timeout_ms} ms) has passed since batch creation, and the request that carries the \
+                         batch is not answered"
+                    )
+                };
+                self.give_up_on_wire(key, too_old, Reason::Expired, text);
+            }
+            let oldest = self.partitions.iter().flat_map(PartitionState::entries).map(|e| e.created_ms).min();
+            // What is back in its queue is found there.
+            self.next_scan_ms = oldest.map(|at| at.saturating_add(timeout_ms).max(now_ms + 1));
+        }
+        let mut expired = Vec::new();
+        self.shared.accumulator.expire(now_ms, &mut expired);
+        for batch in expired {
+            let partition = batch.partition();
+            let text = format!(
+                "Expiring {} record(s) for {}-{}: {} ms has passed since batch creation",
+                batch.record_count(),
+                partition.topic_name(),
+                partition.index(),
+                now_ms.saturating_sub(batch.created_ms()),
+            );
+            let text = match self.shared.metadata.trouble() {
+                Some(trouble) => format!("{text}; {trouble}"),
+                None => text,
+            };
+            self.fail_batch(batch, Reason::Expired, Some(text));
+        }
+    }
+
+    /// SND-3, ACC-17: the next moment with something to do; never now, or the loop would spin.
+    fn next_ms(&self, now_ms: u64, next_check_ms: Option<u64>, blocked: bool) -> Option<u64> {
+        let config = &self.shared.config;
+        // The network wakes the loop when a connection changes; this is for what it cannot see.
+        let again =
+            blocked.then(|| now_ms + config.reconnect_backoff_ms.min(config.retry_backoff_ms).max(10));
+        let metadata = self.metadata.next_ms(now_ms).filter(|_| !blocked);
+        let identity = self.idempotence.as_ref().and_then(Idempotence::next_ms);
+        let identity = identity.filter(|_| !blocked && !self.metadata.snapshot().brokers.is_empty());
+        let expiry = self.shared.accumulator.next_expiry_ms().filter(|_| self.fatal.is_none());
+        let times = [again, metadata, identity, expiry, self.next_scan_ms, next_check_ms];
+        times.into_iter().flatten().min().map(|at| at.max(now_ms + 1))
+    }
+
+    // ---------------------------------------------------------------------------------------------- small things
+
+    /// SND-7: from this version of an API on it is the client that keeps still.
+    fn throttle(&mut self, links: &mut dyn Links, node: i32, throttle_ms: i32, is_ours: bool, now_ms: u64) {
+        if let (true, Ok(ms @ 1..)) = (is_ours, u64::try_from(throttle_ms)) {
+            debug!("broker {node} asks for {ms} ms without requests");
+            links.throttle(node, now_ms + ms, now_ms);
+        }
+    }
+
+    pub(super) fn metadata_failed(&mut self, now_ms: u64) {
+        let random = self.random.f64();
+        self.metadata.handle_failure(now_ms, random);
+    }
+
+    pub(super) fn request_ended(&mut self) {
+        self.shared.stats.requests_in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// What is known of a partition.
+    pub(super) fn state(&mut self, partition: &Arc<Partition>) -> &mut PartitionState {
+        let key = partition.key() as usize;
+        if self.partitions.len() <= key {
+            self.partitions.resize_with(key + 1, PartitionState::default);
+        }
+        let state = &mut self.partitions[key];
+        if state.partition.is_none() {
+            state.partition = Some(partition.clone());
+        }
+        state
+    }
+}
+
+/// What came of the wish to ask something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// There is nothing to ask.
+    Nothing,
+    Sent,
+    /// No broker can take it; one that is connected will soon.
+    WaitsForSlot,
+    /// No broker can take it.
+    Blocked,
+}
+
+/// ACC-17: the partitions' states as the accumulator asks them.
+struct GateView<'a> {
+    partitions: &'a [PartitionState],
+    policy: Policy,
+}
+
+impl Gate for GateView<'_> {
+    fn may_send(&self, partition: &Partition, head: HeadInfo) -> bool {
+        match self.partitions.get(partition.key() as usize) {
+            Some(state) => state.may_send(&head, &self.policy),
+            None => !self.policy.idempotent || self.policy.identity.is_some(),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What the sender knows of one partition: the batches between their first request and their end, in the order in which
+//! they were first sent, and where the partition stands in its sequences.
+//!
+//! A batch itself lies in a request on its way or back in its queue; here stands an [`Entry`] for it, which remembers what
+//! decides its outcome: whether any attempt may have written it (CMPL-8).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rohrpost_protocol::Uuid;
+use rohrpost_record::Stamp;
+
+use super::idempotence::{Identity, is_before, sequence_after};
+use crate::accumulator::{Batch, HeadInfo, Partition};
+use crate::delivery::{Completion, CompletionRef};
+use crate::outcome::BatchResult;
+
+/// A batch that was sent at least once, or that ended behind one that was.
+pub(super) struct Entry {
+    pub(super) completion: CompletionRef,
+    pub(super) created_ms: u64,
+    pub(super) stamp: Option<Stamp>,
+    pub(super) place: Place,
+    /// An attempt was unanswered, or answered with an error after which it may be in the log (CMPL-8, IDM-16).
+    pub(super) may_be_written: bool,
+    /// Requests that carried it.
+    pub(super) attempts: u32,
+    /// How often it was refused for its sequence while nothing was before it.
+    pub(super) resequenced: u32,
+}
+
+pub(super) enum Place {
+    /// In a request.
+    OnWire,
+    /// Back in its queue, to be sent again.
+    Queued,
+    /// It has an outcome, and is told once all before it have theirs (CMPL-3). Of its batch, if the sender has it back, only
+    /// the shell is left: the memory went back to the pool (IDM-14).
+    Ended(BatchResult, Option<Batch>),
+}
+
+/// An outcome that is due to be told.
+pub(super) struct Told {
+    pub(super) completion: CompletionRef,
+    pub(super) result: BatchResult,
+    pub(super) batch: Option<Batch>,
+}
+
+/// What holds for all partitions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy {
+    pub(super) idempotent: bool,
+    pub(super) max_in_flight: usize,
+    pub(super) identity: Option<Identity>,
+}
+
+/// One partition.
+#[derive(Default)]
+pub(super) struct PartitionState {
+    pub(super) partition: Option<Arc<Partition>>,
+    /// In the order of their first request.
+    entries: VecDeque<Entry>,
+    /// Requests on their way that carry a batch of this partition; more than the entries on the wire, when one expired.
+    pub(super) on_wire: u32,
+    /// The id and epoch in which the partition's sequences count.
+    pub(super) identity: Option<Identity>,
+    next_sequence: i32,
+    last_acked: Option<i32>,
+    /// The sequences may have a gap: a batch ended without being acknowledged (IDM-11, IDM-12), or the broker says so (IDM-8).
+    pub(super) bump: Bump,
+    /// The topic that the sequences belong to (MET-9).
+    pub(super) topic_id: Uuid,
+}
+
+/// Whether the partition has to go on in a new epoch, once nothing of it is on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Bump {
+    #[default]
+    No,
+    /// Unless all up to the next sequence turns out to be acknowledged (IDM-12).
+    IfUnresolved,
+    Yes,
+}
+
+impl PartitionState {
+    /// Whether the batch at the head of the queue may be sent now (ACC-17, ACC-20, IDM-5). Holds this partition and no other.
+    pub(super) fn may_send(&self, head: &HeadInfo, policy: &Policy) -> bool {
+        // ACC-20
+        if policy.max_in_flight == 1 && self.on_wire > 0 {
+            return false;
+        }
+        if !policy.idempotent {
+            return true;
+        }
+        if policy.identity.is_none() {
+            return false;
+        }
+        match head.stamped {
+            // IDM-5: of those to be sent again only the lowest, and it may go while later ones are on the wire.
+            Some(stamp) => match self.lowest() {
+                Some(lowest) => {
+                    let is_it = matches!(lowest.place, Place::Queued)
+                        && lowest.stamp.is_some_and(|s| same(&s, &stamp));
+                    // IDM-16: only a batch of unknown fate stays in an epoch that is to be left; others wait for the new one.
+                    is_it && (self.bump == Bump::No || lowest.may_be_written)
+                }
+                None => true,
+            },
+            // IDM-5, IDM-12: new batches wait behind what is sent again, and behind what is not settled in an older epoch.
+            None => {
+                let mut unsettled = 0;
+                for entry in self.unsettled() {
+                    unsettled += 1;
+                    if entry.attempts > 1 || matches!(entry.place, Place::Queued) {
+                        return false;
+                    }
+                }
+                // IDM-7: brokers remember five batches; a leader change must not put more than that on the wire.
+                self.bump == Bump::No
+                    && unsettled < policy.max_in_flight
+                    && (unsettled == 0 || self.identity == policy.identity)
+            }
+        }
+    }
+
+    /// The stamp for a batch that goes out now (ACC-18): its own as long as that epoch lasts, else the next one. `None` if it
+    /// may not be sent any more: its fate is unknown and its epoch has passed (IDM-16).
+    pub(super) fn stamp(&mut self, batch: &Batch, identity: Identity) -> Option<Stamp> {
+        let count = batch.record_count();
+        let known = self.find(batch.completion());
+        if let (Some(at), Some(stamp)) = (known, batch.stamp()) {
+            // IDM-4
+            if self.identity == Some(identity_of(&stamp)) {
+                return Some(stamp);
+            }
+            if self.entries[at].may_be_written {
+                return None;
+            }
+        }
+        let others = self.unsettled().any(|e| !Arc::ptr_eq(&e.completion, batch.completion()));
+        if self.identity != Some(identity) && (known.is_some() || !others) {
+            // IDM-6: a partition takes up the current epoch when nothing of it is in flight in another.
+            self.restart(identity);
+        }
+        let base_sequence = self.next_sequence;
+        // IDM-2
+        self.next_sequence = sequence_after(base_sequence, count);
+        let Identity { producer_id, epoch } = self.identity.unwrap_or(identity);
+        Some(Stamp { producer_id, producer_epoch: epoch, base_sequence })
+    }
+
+    /// A batch goes out: it has an entry from now on.
+    pub(super) fn register(&mut self, batch: &Batch) {
+        self.on_wire += 1;
+        let at = self.entry_of(batch);
+        let entry = &mut self.entries[at];
+        entry.stamp = batch.stamp();
+        entry.place = Place::OnWire;
+        entry.attempts += 1;
+    }
+
+    /// The place of a batch's entry; a new one at the end if it has none.
+    pub(super) fn entry_of(&mut self, batch: &Batch) -> usize {
+        self.find(batch.completion()).unwrap_or_else(|| {
+            self.entries.push_back(Entry {
+                completion: batch.completion().clone(),
+                created_ms: batch.created_ms(),
+                stamp: None,
+                place: Place::Queued,
+                may_be_written: false,
+                attempts: 0,
+                resequenced: 0,
+            });
+            self.entries.len() - 1
+        })
+    }
+
+    pub(super) fn find(&self, completion: &Arc<Completion>) -> Option<usize> {
+        self.entries.iter().position(|e| Arc::ptr_eq(&e.completion, completion))
+    }
+
+    pub(super) fn entry(&mut self, at: usize) -> &mut Entry {
+        &mut self.entries[at]
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// Entries without an outcome.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|e| !matches!(e.place, Place::Ended(..)))
+    }
+
+    pub(super) fn lowest(&self) -> Option<&Entry> {
+        self.unsettled().next()
+    }
+
+    /// Nothing of the partition is open.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.is_empty() && self.on_wire == 0
+    }
+
+    /// Gives an entry its outcome, and takes out all that are to be told now: from the front on, as far as they have one
+    /// (CMPL-3).
+    pub(super) fn end(
+        &mut self,
+        at: usize,
+        result: BatchResult,
+        mut batch: Option<Batch>,
+        told: &mut Vec<Told>,
+    ) {
+        if let (1.., Some(batch)) = (at, &mut batch) {
+            batch.release_memory();
+        }
+        self.entries[at].place = Place::Ended(result, batch);
+        while matches!(self.entries.front(), Some(Entry { place: Place::Ended(..), .. })) {
+            let Some(Entry { completion, place: Place::Ended(result, batch), .. }) = self.entries.pop_front()
+            else {
+                break;
+            };
+            told.push(Told { completion, result, batch });
+        }
+    }
+
+    /// A batch with this stamp is in the log. IDM-13: what is acknowledged only grows within an epoch.
+    pub(super) fn acked(&mut self, stamp: &Stamp, records: u32) {
+        if self.identity != Some(identity_of(stamp)) || records == 0 {
+            return;
+        }
+        let last = sequence_after(stamp.base_sequence, records - 1);
+        if self.last_acked.is_none_or(|acked| is_before(acked, last)) {
+            self.last_acked = Some(last);
+        }
+    }
+
+    /// Whether the partition can leave its epoch now: nothing of it is on the wire, and what is to be sent again first may
+    /// change its stamp.
+    pub(super) fn can_leave_epoch(&self) -> bool {
+        !self.unsettled().any(|e| matches!(e.place, Place::OnWire))
+            && self.lowest().is_none_or(|lowest| !lowest.may_be_written)
+    }
+
+    /// IDM-12: all that was sent in this epoch is in the log, whatever ended as unknown.
+    pub(super) fn is_resolved(&self) -> bool {
+        let next = self.last_acked.map_or(0, |last| sequence_after(last, 1));
+        self.lowest().is_none() && next == self.next_sequence
+    }
+
+    /// The next sequence is 0, in this epoch.
+    pub(super) fn restart(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        self.next_sequence = 0;
+        self.last_acked = None;
+    }
+}
+
+pub(super) fn identity_of(stamp: &Stamp) -> Identity {
+    Identity { producer_id: stamp.producer_id, epoch: stamp.producer_epoch }
+}
+
+fn same(a: &Stamp, b: &Stamp) -> bool {
+    (a.producer_id, a.producer_epoch, a.base_sequence) == (b.producer_id, b.producer_epoch, b.base_sequence)
+}

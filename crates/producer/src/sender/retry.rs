@@ -1,0 +1,157 @@
+//! What an answer's error means for its batch (RTY-2, chapter 10, IDM-8 to IDM-11, IDM-16). A pure function of what is
+//! known; the core carries the verdict out.
+
+use rohrpost_protocol::{ErrorClass, ErrorCode, Written};
+
+/// How often a batch of unknown fate may be refused for its sequence, with nothing before it, until it ends as `Unknown`.
+///
+/// Its producer id, epoch and sequence must stay (IDM-16), and nothing of ours can close the gap that the broker sees. A few
+/// tries reach a new leader, should the one that refused have lost the end of its log.
+const RESEQUENCED_MAX: u32 = 3;
+
+/// What is known of a batch when its request ends with an error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    pub(super) code: ErrorCode,
+    pub(super) idempotent: bool,
+    /// No earlier batch of the partition is unsettled.
+    pub(super) is_lowest: bool,
+    /// An earlier attempt may have written it.
+    pub(super) may_be_written: bool,
+    /// How often it was refused for its sequence while it was the lowest.
+    pub(super) resequenced: u32,
+    /// RTY-2: younger than `delivery.timeout.ms`, retries left, and the producer neither closed by force nor failed.
+    pub(super) may_retry: bool,
+}
+
+/// What to do with the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is in the log, at a known or unknown offset.
+    Acked,
+    /// Send it again as it is, after a back-off.
+    Retry,
+    /// Send it again in a new epoch, since this one cannot go on for the partition (IDM-6).
+    RetryInNewEpoch,
+    /// It fails.
+    Fail,
+    /// The records that the broker named fail, and the others with them (ERR-3).
+    FailRecords,
+    /// It fails, and the producer is over.
+    Fatal,
+}
+
+pub(super) fn verdict(facts: &Facts) -> Verdict {
+    let Facts { code, idempotent, is_lowest, may_be_written, resequenced, may_retry } = *facts;
+    let retry_or_fail = if may_retry { Verdict::Retry } else { Verdict::Fail };
+    match code.class() {
+        // IDM-10
+        ErrorClass::Ok | ErrorClass::OkDuplicate => Verdict::Acked,
+        ErrorClass::Retry | ErrorClass::RetryMetadata | ErrorClass::RetryCoordinator => retry_or_fail,
+        // IDM-8, IDM-9
+        ErrorClass::Resequence if idempotent && may_retry => match (is_lowest, may_be_written) {
+            // An earlier batch must be settled first.
+            (false, _) => Verdict::Retry,
+            (true, false) => Verdict::RetryInNewEpoch,
+            // IDM-16
+            (true, true) if resequenced < RESEQUENCED_MAX => Verdict::Retry,
+            (true, true) => Verdict::Fail,
+        },
+        // IDM-16: the old epoch is closed to a batch that may not leave it.
+        ErrorClass::Epoch if idempotent && may_retry && !may_be_written => Verdict::RetryInNewEpoch,
+        // ERR-4. A producer without idempotence has nothing to lose: the batch fails alone.
+        ErrorClass::Fatal | ErrorClass::Fenced if idempotent => Verdict::Fatal,
+        // ACC-22 belongs here: a batch of more than one record is split. Until then it fails, and says which setting helps.
+        ErrorClass::Split => Verdict::Fail,
+        ErrorClass::FailRecord => Verdict::FailRecords,
+        _ if code.is_retriable() => retry_or_fail,
+        _ => Verdict::Fail,
+    }
+}
+
+/// CMPL-8: whether this answer alone leaves open that its batch is in the log.
+pub(super) fn may_have_written(code: ErrorCode) -> bool {
+    match code.written() {
+        Written::No => false,
+        // What no broker should answer to Produce promises nothing.
+        Written::Maybe | Written::Yes | Written::NotProduce => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(code: ErrorCode) -> Facts {
+        Facts {
+            code,
+            idempotent: true,
+            is_lowest: true,
+            may_be_written: false,
+            resequenced: 0,
+            may_retry: true,
+        }
+    }
+
+    #[test]
+    fn retriable_errors_are_retried_while_time_and_retries_last() {
+        // RTY-2
+        for code in [
+            ErrorCode::CORRUPT_MESSAGE,
+            ErrorCode::NOT_LEADER_OR_FOLLOWER,
+            ErrorCode::REQUEST_TIMED_OUT,
+            ErrorCode::NETWORK_EXCEPTION,
+            ErrorCode::NOT_ENOUGH_REPLICAS,
+            ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+            ErrorCode::KAFKA_STORAGE_ERROR,
+            ErrorCode::UNKNOWN_TOPIC_ID,
+        ] {
+            assert_eq!(verdict(&facts(code)), Verdict::Retry, "{code}");
+            assert_eq!(verdict(&Facts { may_retry: false, ..facts(code) }), Verdict::Fail, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_batch_behind_an_unsettled_one_waits_its_turn() {
+        // IDM-8
+        let behind = Facts { is_lowest: false, ..facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) };
+        assert_eq!(verdict(&behind), Verdict::Retry);
+        assert_eq!(verdict(&facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)), Verdict::RetryInNewEpoch);
+        // IDM-9
+        assert_eq!(verdict(&facts(ErrorCode::UNKNOWN_PRODUCER_ID)), Verdict::RetryInNewEpoch);
+    }
+
+    #[test]
+    fn a_batch_of_unknown_fate_never_changes_its_epoch() {
+        // IDM-16
+        let code = ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
+        for resequenced in 0..10 {
+            let unknown = Facts { may_be_written: true, resequenced, ..facts(code) };
+            let expected = if resequenced < RESEQUENCED_MAX { Verdict::Retry } else { Verdict::Fail };
+            assert_eq!(verdict(&unknown), expected);
+        }
+        let unknown = Facts { may_be_written: true, ..facts(ErrorCode::INVALID_PRODUCER_EPOCH) };
+        assert_eq!(verdict(&unknown), Verdict::Fail);
+        assert_eq!(verdict(&facts(ErrorCode::INVALID_PRODUCER_EPOCH)), Verdict::RetryInNewEpoch);
+    }
+
+    #[test]
+    fn only_authorization_fencing_and_versions_end_an_idempotent_producer() {
+        // IDM-15, ERR-4
+        for code in (-1..=133).map(ErrorCode) {
+            let fatal = verdict(&facts(code)) == Verdict::Fatal;
+            let expected = matches!(code.class(), ErrorClass::Fatal | ErrorClass::Fenced);
+            assert_eq!(fatal, expected, "{code}");
+        }
+        let alone = Facts { idempotent: false, ..facts(ErrorCode::UNSUPPORTED_VERSION) };
+        assert_eq!(verdict(&alone), Verdict::Fail);
+    }
+
+    #[test]
+    fn an_unknown_code_is_an_unknown_server_error() {
+        // ERR-5
+        let code = ErrorCode(3000);
+        assert_eq!(verdict(&facts(code)), verdict(&facts(ErrorCode::UNKNOWN_SERVER_ERROR)));
+        assert!(may_have_written(code));
+    }
+}
