@@ -19,7 +19,7 @@ use super::source::ApiError;
 use crate::metadata::{ApplyError, Replay};
 
 /// Largest batch that is written, unless one record alone is larger. Bytes.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+const BATCH_BYTES_MAX: usize = 512 << 10;
 /// How much of the log is read at a time while it is replayed. Bytes.
 const READ_BYTES: usize = 4 << 20;
 /// `metadata.log.max.record.bytes.between.snapshots`. Bytes.

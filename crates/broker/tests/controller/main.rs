@@ -1,0 +1,9 @@
+//! The controller, the metadata image and the metadata log, from outside.
+
+#![allow(clippy::unwrap_used)]
+
+mod brokers;
+mod image;
+mod log;
+mod support;
+mod topics;
