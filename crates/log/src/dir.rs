@@ -344,8 +344,10 @@ impl LogDir {
     ///
     /// # Errors
     /// The first error; there is no marker then, and the next start recovers.
+    ///
+    /// The directory stays locked until this value is dropped.
     pub fn close(
-        self,
+        &self,
         logs: impl IntoIterator<Item = ((String, i32), Log, i64)>,
         broker_epoch: i64,
     ) -> Result<(), LogError> {
@@ -451,6 +453,10 @@ fn identify(storage: &dyn Storage, path: &str, identity: &Identity) -> Result<Me
     let refuse = |reason: String| DirError::Identity { path: path.to_owned(), reason };
     let file = storage::join(path, META);
     let Some(text) = small_text(storage, &file)? else {
+        let names = storage.list(path).map_err(|e| LogError::storage("listing", path, e))?;
+        if names.iter().any(|e| e.is_dir) {
+            tracing::warn!(path, "meta.properties is missing beside data; the directory gets a new identity");
+        }
         // D4
         if identity.new_directory_id[..15] == [0; 15] && identity.new_directory_id[15] < 100 {
             return Err(refuse("the new directory id is one of the reserved ones".to_owned()));

@@ -316,3 +316,119 @@ impl Fields<'_> {
         Some(*field)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rohrpost_record::{Attributes, Codec};
+
+    fn header(epoch: i16, sequence: i32, base_offset: i64, count: i32, transactional: bool) -> BatchHeader {
+        BatchHeader {
+            base_offset,
+            batch_length: 100,
+            partition_leader_epoch: 1,
+            magic: 2,
+            crc: 0,
+            attributes: Attributes::new(Codec::None, transactional),
+            last_offset_delta: count - 1,
+            base_timestamp: 500,
+            max_timestamp: 1000 + base_offset,
+            producer_id: 42,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            records_count: count,
+        }
+    }
+
+    fn marker(epoch: i16, base_offset: i64) -> BatchHeader {
+        BatchHeader { attributes: Attributes::control(true), ..header(epoch, -1, base_offset, 1, true) }
+    }
+
+    #[test]
+    fn a_snapshot_has_kafkas_bytes() {
+        // I11
+        assert_eq!(ProducerStates::default().to_snapshot().len(), 10);
+        let mut states = ProducerStates::default();
+        states.update(&header(3, 5, 100, 4, true));
+        states.update(&header(3, 9, 104, 2, true));
+        let bytes = states.to_snapshot();
+        let mut expected = Vec::new();
+        expected.extend_from_slice(&1i16.to_be_bytes());
+        expected.extend_from_slice(&crc32c(&bytes[6..]).to_be_bytes());
+        expected.extend_from_slice(&1i32.to_be_bytes());
+        expected.extend_from_slice(&42i64.to_be_bytes());
+        expected.extend_from_slice(&3i16.to_be_bytes());
+        expected.extend_from_slice(&10i32.to_be_bytes());
+        expected.extend_from_slice(&105i64.to_be_bytes());
+        expected.extend_from_slice(&1i32.to_be_bytes());
+        expected.extend_from_slice(&1104i64.to_be_bytes());
+        expected.extend_from_slice(&(-1i32).to_be_bytes());
+        expected.extend_from_slice(&100i64.to_be_bytes());
+        assert_eq!(bytes, expected);
+        let back = ProducerStates::from_snapshot(&bytes).unwrap();
+        assert_eq!(back.get(42).unwrap().batches(), &states.get(42).unwrap().batches()[1..]);
+        assert_eq!(back.first_open_offset(), Some(100));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_whole_is_refused() {
+        let mut states = ProducerStates::default();
+        states.update(&header(3, 5, 100, 4, false));
+        let bytes = states.to_snapshot();
+        for len in 0..bytes.len() {
+            assert!(ProducerStates::from_snapshot(&bytes[..len]).is_none(), "{len}");
+        }
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x10;
+            assert!(ProducerStates::from_snapshot(&bad).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_marker_ends_the_transaction_and_a_new_epoch_begins_at_zero() {
+        // I1, I5
+        let mut states = ProducerStates::default();
+        states.update(&header(3, 0, 100, 4, true));
+        states.update(&header(3, 4, 104, 1, true));
+        assert_eq!(states.first_open_offset(), Some(100));
+        states.end_transaction(&marker(4, 105), 7);
+        assert_eq!(states.first_open_offset(), None);
+        let producer = states.get(42).unwrap();
+        assert_eq!((producer.epoch, producer.coordinator_epoch, producer.batches().len()), (4, 7, 0));
+        assert_eq!(
+            states.check(&header(4, 5, 0, 1, true), 106).unwrap_err().code,
+            code::OUT_OF_ORDER_SEQUENCE_NUMBER
+        );
+        assert_eq!(states.check(&header(4, 0, 0, 1, true), 106), Ok(None));
+    }
+
+    #[test]
+    fn a_producer_with_an_open_transaction_does_not_expire() {
+        // I9
+        let mut states = ProducerStates::default();
+        states.update(&header(3, 0, 100, 4, true));
+        states.expire(i64::MAX, 1);
+        assert!(states.get(42).is_some());
+        states.end_transaction(&marker(3, 104), 7);
+        states.expire(i64::MAX, 1);
+        assert!(states.get(42).is_none());
+    }
+
+    #[test]
+    fn only_a_tail_that_ends_like_the_snapshot_refills_it() {
+        // I11
+        let mut all = ProducerStates::default();
+        for i in 0..4 {
+            all.update(&header(3, i * 2, 100 + i64::from(i) * 2, 2, false));
+        }
+        let mut restored = ProducerStates::from_snapshot(&all.to_snapshot()).unwrap();
+        restored.refill(&all);
+        assert_eq!(restored, all);
+        let mut other = all.clone();
+        other.update(&header(3, 8, 108, 2, false));
+        let mut restored = ProducerStates::from_snapshot(&all.to_snapshot()).unwrap();
+        restored.refill(&other);
+        assert_eq!(restored.get(42).unwrap().batches().len(), 1);
+    }
+}

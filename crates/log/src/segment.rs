@@ -168,6 +168,16 @@ impl Segment {
                 Err(e) => return Err(e),
             }
         }
+        if let Some(entry) = segment.times.last() {
+            // D6: the batch that the entry names has its timestamp as the largest.
+            match segment.find(segment.largest.1) {
+                Ok(Some(found))
+                    if found.header.last_offset() == segment.largest.1
+                        && found.header.max_timestamp == entry.timestamp => {}
+                Ok(_) | Err(LogError::Damaged { .. }) => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
         Ok(Some(segment))
     }
 
@@ -260,22 +270,27 @@ impl Segment {
     pub(crate) fn find(&self, offset: i64) -> Result<Option<Located>, LogError> {
         // D9
         let relative = offset.saturating_sub(self.base_offset).max(0);
-        let mut start = 0;
+        let mut scan = self.scan(0);
         if let Some(entry) = self.offsets.floor(relative)? {
-            start = u64::from(entry.position);
-            let leads_there = matches!(
-                self.scan(start).next(),
-                Ok(Some(found)) if self.relative(found.header.last_offset()) == Some(entry.relative_offset)
-            );
-            if !leads_there {
-                tracing::warn!(
-                    path = self.path,
-                    "offset index does not fit its segment; reading from the start"
-                );
-                start = 0;
+            scan = self.scan(u64::from(entry.position));
+            match scan.next() {
+                Ok(Some(found))
+                    if self.relative(found.header.last_offset()) == Some(entry.relative_offset) =>
+                {
+                    if found.header.last_offset() >= offset {
+                        return Ok(Some(found));
+                    }
+                }
+                Err(e @ LogError::Storage { .. }) => return Err(e),
+                _ => {
+                    tracing::warn!(
+                        path = self.path,
+                        "offset index does not fit its segment; reading from the start"
+                    );
+                    scan = self.scan(0);
+                }
             }
         }
-        let mut scan = self.scan(start);
         while let Some(found) = scan.next()? {
             if found.header.last_offset() >= offset {
                 return Ok(Some(found));

@@ -562,6 +562,38 @@ fn one_sync_serves_all_appends_before_it_and_none_after_it() {
 }
 
 #[test]
+fn a_flush_that_is_dropped_is_made_up_by_the_next() {
+    // D11, D14
+    let storage = MemoryStorage::new();
+    let one = batch(1).len() as u32;
+    let mut log = open_with(&storage, small_segments(one * 2), options());
+    for _ in 0..5 {
+        append(&mut log, batch(1)).unwrap();
+    }
+    drop(log.prepare_flush().unwrap());
+    log.flush().unwrap();
+    storage.power_loss();
+    let point = rohrpost_log::OpenOptions { recovery_point: 5, ..options() };
+    let log = open_with(&storage, small_segments(one * 2), point);
+    assert_eq!(batches(&content(&log)).len(), 5);
+    assert_eq!(names(&storage, DIR, ".snapshot").len(), 3, "two rolls and the end of recovery");
+}
+
+#[test]
+fn a_flush_from_before_a_truncation_says_nothing_about_what_came_after() {
+    // D27, D31
+    let storage = MemoryStorage::new();
+    let mut log = open(&storage);
+    append(&mut log, batch(5)).unwrap();
+    let flush = log.prepare_flush().unwrap();
+    flush.run().unwrap();
+    log.truncate_to(0).unwrap();
+    append(&mut log, batch(9)).unwrap();
+    log.complete_flush(flush);
+    assert_eq!((log.recovery_point(), log.unflushed_messages()), (0, 9));
+}
+
+#[test]
 fn a_failed_write_takes_the_directory_offline() {
     // D30, L13
     let storage = MemoryStorage::new();

@@ -231,10 +231,12 @@ fn a_directory_that_was_not_fully_loaded_gets_no_marker() {
     let dir = open(&storage);
     let logs = [0, 1].map(|p| (("orders".to_owned(), p), log(&dir, "orders", p), 0));
     dir.close(logs, 1).unwrap();
+    drop(dir);
     let dir = open(&storage);
     assert!(dir.was_clean());
     let only = log(&dir, "orders", 0);
     dir.close([(("orders".to_owned(), 0), only, 0)], 1).unwrap();
+    drop(dir);
     assert!(!open(&storage).was_clean());
 }
 
@@ -254,6 +256,7 @@ fn an_error_in_one_log_takes_all_logs_of_the_directory_offline() {
     assert!(dir.write_high_watermarks([("a", 0, 1)]).unwrap_err().is_storage_error());
     let logs = [(("a".to_owned(), 0), a, 1), (("b".to_owned(), 0), b, 1)];
     assert!(dir.close(logs, 1).is_err());
+    drop(dir);
     assert!(!open(&storage).was_clean());
 }
 
@@ -268,7 +271,7 @@ fn a_deleted_partition_is_renamed_first_and_removed_later() {
         let renamed = dir.delete_log(topic, 0, [0xfe; 16]).unwrap();
         assert!(renamed.len() <= 255 && renamed.ends_with(".fefefefefefefefefefefefefefefefe-delete"));
         assert!(dir.partitions().unwrap().is_empty());
-        assert_eq!(dir.deleted().unwrap(), [renamed.clone()]);
+        assert_eq!(dir.deleted().unwrap(), std::slice::from_ref(&renamed));
         let fresh = log(&dir, topic, 0);
         assert_eq!(fresh.log_end_offset(), 0, "the name is free again");
         drop(fresh);
@@ -307,6 +310,7 @@ fn damaged_checkpoints_never_make_a_start_fail() {
     let mut orders = log(&dir, "orders", 0);
     append(&mut orders, batch(5)).unwrap();
     dir.close([(("orders".to_owned(), 0), orders, 5)], 1).unwrap();
+    drop(dir);
     for name in [
         "recovery-point-offset-checkpoint",
         "replication-offset-checkpoint",

@@ -175,7 +175,8 @@ fn segments_below_the_recovery_point_are_not_read_again() {
 #[test]
 fn missing_and_damaged_indexes_are_rebuilt() {
     // D16, D9
-    let damage: [(&str, fn(&MemoryStorage, &str)); 5] = [
+    type Damage = fn(&MemoryStorage, &str);
+    let damage: [(&str, Damage); 5] = [
         ("missing", |s, p| s.remove(p).unwrap()),
         ("not whole entries", |s, p| cut(s, p, 13)),
         ("beyond the file", |s, p| write(s, p, 0, &[0x7f; 48])),

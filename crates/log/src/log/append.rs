@@ -351,7 +351,7 @@ impl Log {
     /// Log end and producer state follow the bytes.
     fn take_note(&mut self, header: &BatchHeader, bytes: &[u8]) {
         self.log_end = header.next_offset();
-        self.unflushed_bytes += bytes.len() as u64;
+        self.appended_bytes += bytes.len() as u64;
         note_producer(&mut self.producers, header, || Batch::parse(bytes).ok());
         self.producers.assert_valid(header.producer_id, self.log_end);
     }

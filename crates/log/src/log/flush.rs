@@ -7,8 +7,10 @@ use crate::error::{DirHealth, LogError};
 use crate::storage::{NamedFile, Storage};
 
 /// A sync that is about to run, without the log: [`Log::prepare_flush`] makes it under the partition's lock, [`Flush::run`]
-/// waits for the disk outside of it, [`Log::complete_flush`] moves the recovery point. Appends go on meanwhile (D12).
+/// waits for the disk outside of it, [`Log::complete_flush`] moves the recovery point. Appends go on meanwhile (D12). One that is
+/// dropped instead changes nothing: the next one covers the same.
 #[derive(Debug)]
+#[must_use = "nothing is synced before `run`"]
 pub struct Flush {
     storage: Arc<dyn Storage>,
     dir: String,
@@ -16,7 +18,9 @@ pub struct Flush {
     files: Vec<NamedFile>,
     health: DirHealth,
     upto: i64,
-    bytes: u64,
+    appended_bytes: u64,
+    dir_changes: u64,
+    truncations: u64,
 }
 
 impl Flush {
@@ -62,22 +66,28 @@ impl Log {
         Ok(Flush {
             storage: Arc::clone(&self.storage),
             dir: self.dir.clone(),
-            sync_dir: std::mem::take(&mut self.dir_changed),
+            sync_dir: self.dir_changes > self.dir_synced,
             files,
             health: self.health.clone(),
             upto: self.log_end,
-            bytes: self.unflushed_bytes,
+            appended_bytes: self.appended_bytes,
+            dir_changes: self.dir_changes,
+            truncations: self.truncations,
         })
     }
 
     /// Takes note of a flush that [`ran`](Flush::run) without error.
     pub fn complete_flush(&mut self, flush: Flush) {
-        // A truncation may have come between.
-        let upto = flush.upto.min(self.log_end);
-        if upto > self.recovery_point {
-            self.recovery_point = upto;
+        if flush.truncations != self.truncations {
+            // What it has synced may be gone, and other bytes in its place.
+            return;
         }
-        self.unflushed_bytes = self.unflushed_bytes.saturating_sub(flush.bytes);
+        self.recovery_point = self.recovery_point.max(flush.upto);
+        self.flushed_bytes = self.flushed_bytes.max(flush.appended_bytes);
+        self.dir_synced = self.dir_synced.max(flush.dir_changes);
+        self.unsynced_snapshots
+            .retain(|(_, file)| !flush.files.iter().any(|(_, synced)| Arc::ptr_eq(file, synced)));
+        self.assert_invariants();
     }
 
     /// Whether a segment was closed since the last flush, so that a background flush is due (D11).
@@ -115,7 +125,7 @@ impl Log {
     }
 
     fn files_to_sync(&mut self) -> Result<Vec<NamedFile>, LogError> {
-        let mut files = std::mem::take(&mut self.unsynced_snapshots);
+        let mut files = self.unsynced_snapshots.clone();
         let last = self.segments.len() - 1;
         // From the segment that holds the recovery point on.
         let first = self.segments.partition_point(|s| s.base_offset <= self.recovery_point).saturating_sub(1);

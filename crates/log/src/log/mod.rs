@@ -60,9 +60,14 @@ pub struct Log {
     epochs: LeaderEpochs,
     producers: ProducerStates,
     recovery_point: i64,
-    unflushed_bytes: u64,
-    /// Names in the directory changed since its last sync (D14).
-    dir_changed: bool,
+    /// Bytes ever appended by this `Log`, and how many of them were flushed.
+    appended_bytes: u64,
+    flushed_bytes: u64,
+    /// How often names in the directory have changed, and up to which change it was synced (D14).
+    dir_changes: u64,
+    dir_synced: u64,
+    /// How often the log was cut: a flush that was prepared before says nothing about what came after.
+    truncations: u64,
     /// Producer snapshots written since the last flush (D11).
     unsynced_snapshots: Vec<NamedFile>,
     jitter_seed: u64,
@@ -111,8 +116,11 @@ impl Log {
             epochs,
             producers: loaded.producers,
             recovery_point: loaded.recovery_point,
-            unflushed_bytes: 0,
-            dir_changed: true,
+            appended_bytes: 0,
+            flushed_bytes: 0,
+            dir_changes: 1,
+            dir_synced: 0,
+            truncations: 0,
             unsynced_snapshots: loaded.snapshot.into_iter().collect(),
             jitter_seed: seed,
             scratch: Vec::new(),
@@ -144,7 +152,7 @@ impl Log {
 
     /// Bytes appended since the last flush.
     pub fn unflushed_bytes(&self) -> u64 {
-        self.unflushed_bytes
+        self.appended_bytes - self.flushed_bytes
     }
 
     /// Bytes of all segments.
@@ -259,7 +267,7 @@ impl Log {
         }
         let segment = Segment::create(&*self.storage, &self.dir, base_offset, &self.config, now_ms, jitter)?;
         self.segments.push(segment);
-        self.dir_changed = true;
+        self.dir_changes += 1;
         Ok(())
     }
 
@@ -267,7 +275,7 @@ impl Log {
     fn write_snapshot(&mut self, offset: i64) -> Result<(), LogError> {
         let snapshot = write_snapshot(&*self.storage, &self.dir, offset, &self.producers)?;
         self.unsynced_snapshots.push(snapshot);
-        self.dir_changed = true;
+        self.dir_changes += 1;
         Ok(())
     }
 

@@ -37,6 +37,7 @@ impl Log {
         if names_changed {
             self.storage.sync_dir(&self.dir).map_err(|e| LogError::storage("syncing", &self.dir, e))?;
         }
+        self.truncations += 1;
         let jitter = next_jitter(&mut self.jitter_seed, self.config.segment_jitter_ms);
         let config = self.config.clone();
         let active = self.active_mut();
@@ -51,7 +52,7 @@ impl Log {
         self.log_end = end;
         self.log_start = self.log_start.min(end);
         self.recovery_point = self.recovery_point.min(end);
-        self.unflushed_bytes = 0;
+        self.flushed_bytes = self.appended_bytes;
         self.epochs.truncate_from_end(end)?;
         self.reload_producers()
     }
@@ -67,6 +68,7 @@ impl Log {
 
     fn start_anew(&mut self, offset: i64) -> Result<(), LogError> {
         // D29
+        self.truncations += 1;
         let jitter = next_jitter(&mut self.jitter_seed, self.config.segment_jitter_ms);
         while let Some(segment) = self.segments.pop() {
             segment.remove(&*self.storage)?;
@@ -79,7 +81,7 @@ impl Log {
         self.epochs.clear()?;
         self.producers.clear();
         (self.log_start, self.log_end, self.recovery_point) = (offset, offset, offset);
-        self.unflushed_bytes = 0;
+        self.flushed_bytes = self.appended_bytes;
         Ok(())
     }
 
