@@ -2,14 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::server::{StartError, StopError, TopicError};
+use rohrpost_record::Batches;
+
+use crate::config::{BrokerConfig, EMBEDDED_DEFAULTS};
+use crate::error::{StartError, StopError, TopicError};
+use crate::replica::{EpochCheck, Partition, ReadRequest, Reader};
+use crate::server::BrokerServer;
 
 /// A running cluster of one broker. `Send + Sync`; share it in an `Arc`. Dropping it stops it like [`Cluster::stop`] and
 /// logs what went wrong.
 #[derive(Debug)]
 pub struct Cluster {
-    address: SocketAddr,
+    server: BrokerServer,
 }
 
 /// What a cluster is to look like; made by [`Cluster::builder`].
@@ -26,11 +32,8 @@ pub struct ClusterBuilder {
 /// The log of one partition, for looking at. Reads what is committed; disturbs nothing.
 #[derive(Debug)]
 pub struct PartitionLog<'a> {
-    #[allow(dead_code)]
     cluster: &'a Cluster,
-    #[allow(dead_code)]
     topic: String,
-    #[allow(dead_code)]
     partition: i32,
 }
 
@@ -63,12 +66,17 @@ impl Cluster {
 
     /// `host:port`, for a client's `bootstrap.servers`.
     pub fn bootstrap_servers(&self) -> String {
-        self.address.to_string()
+        self.server.bootstrap_servers()
     }
 
     /// The address that the broker listens on.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
+    }
+
+    /// The broker itself.
+    pub fn server(&self) -> &BrokerServer {
+        &self.server
     }
 
     /// The log of one partition.
@@ -76,25 +84,25 @@ impl Cluster {
         PartitionLog { cluster: self, topic: topic.to_owned(), partition }
     }
 
-    /// Creates a topic and returns when the broker serves it.
+    /// Creates a topic and returns when the broker serves it. -1 means the broker's default.
     ///
     /// # Errors
     /// Kafka's error code and a message, for example when the topic exists.
     pub fn create_topic(
         &self,
-        _name: &str,
-        _partitions: i32,
-        _replication_factor: i16,
+        name: &str,
+        partitions: i32,
+        replication_factor: i16,
     ) -> Result<(), TopicError> {
-        Err(TopicError { code: -1, message: "not served yet".into() })
+        self.server.create_topic(name, partitions, replication_factor).map(|_| ())
     }
 
     /// Deletes a topic and returns when the broker no longer serves it.
     ///
     /// # Errors
     /// Kafka's error code and a message, for example when there is no such topic.
-    pub fn delete_topic(&self, _name: &str) -> Result<(), TopicError> {
-        Err(TopicError { code: -1, message: "not served yet".into() })
+    pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
+        self.server.delete_topic(name)
     }
 
     /// Returns when everything acknowledged so far is on disk (fdatasync). In memory there is nothing to do.
@@ -102,7 +110,12 @@ impl Cluster {
     /// # Errors
     /// Names each log that could not be synced; its records may be lost with the machine.
     pub fn sync(&self) -> Result<(), StopError> {
-        Ok(())
+        self.server.sync()
+    }
+
+    /// Why the data directory is offline, if it is: after a disk error everything is answered with KAFKA_STORAGE_ERROR.
+    pub fn storage_failure(&self) -> Option<String> {
+        self.server.storage_failure()
     }
 
     /// Stops accepting, closes the connections, syncs and closes every log, and marks the directory as cleanly stopped.
@@ -110,7 +123,13 @@ impl Cluster {
     /// # Errors
     /// Names each log that could not be closed; the next start recovers it.
     pub fn stop(self) -> Result<(), StopError> {
-        Ok(())
+        self.server.stop()
+    }
+
+    /// Stops without closing anything properly, as a killed process would. For tests of recovery.
+    #[doc(hidden)]
+    pub fn abandon(self) {
+        self.server.abandon();
     }
 }
 
@@ -156,11 +175,32 @@ impl ClusterBuilder {
                 self.brokers
             )));
         }
-        Err(StartError::Config(
-            "this version of the crate has only the signatures; the broker follows".into(),
-        ))
+        let mut pairs: Vec<(String, String)> =
+            EMBEDDED_DEFAULTS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        if let Some(address) = self.listen {
+            pairs.push(("listeners".to_owned(), format!("PLAINTEXT://{address}")));
+        }
+        pairs.extend(self.configs);
+        let mut config =
+            BrokerConfig::from_pairs(pairs).map_err(|error| StartError::Config(error.to_string()))?;
+        if let Some(path) = self.data_dir {
+            config.log_dirs = vec![path];
+        }
+        let server = BrokerServer::start(config)?;
+        for (name, partitions, replication_factor) in self.topics {
+            if !server.has_topic(&name) {
+                server
+                    .create_topic(&name, partitions, replication_factor)
+                    .map_err(|error| StartError::Metadata(format!("topic {name}: {error}")))?;
+            }
+        }
+        Ok(Cluster { server })
     }
 }
+
+/// Bytes read from a log at a time, and the most that a compressed batch may unfold to.
+const READ_BYTES: usize = 1 << 20;
+const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
 
 impl PartitionLog<'_> {
     /// Every committed record, in order of offset.
@@ -169,24 +209,88 @@ impl PartitionLog<'_> {
     /// If the cluster has no such partition or the log cannot be read: this is for tests. [`PartitionLog::try_records`]
     /// returns the error.
     pub fn records(&self) -> Vec<LogRecord> {
-        Vec::new()
+        match self.try_records() {
+            Ok(records) => records,
+            Err(error) => panic!("{error}"),
+        }
     }
 
-    /// Every committed record, in order of offset.
+    /// Every committed record, in order of offset. Control records are left out.
     ///
     /// # Errors
     /// No such partition, or its log cannot be read.
     pub fn try_records(&self) -> Result<Vec<LogRecord>, TopicError> {
-        Err(TopicError { code: -1, message: "not served yet".into() })
+        let partition = self.partition()?;
+        let mut records = Vec::new();
+        let mut scratch = Vec::new();
+        let (mut offset, end) = self.offsets(&partition)?;
+        while offset < end {
+            let read = partition
+                .read(ReadRequest {
+                    reader: Reader::Consumer,
+                    epoch: EpochCheck(-1),
+                    offset,
+                    last_fetched_epoch: -1,
+                    bytes_max: READ_BYTES,
+                    at_least_one: true,
+                })
+                .map_err(|code| self.error(code.0, code.message()))?;
+            if read.records.is_empty() {
+                break;
+            }
+            for batch in Batches::new(&read.records) {
+                let batch = batch.map_err(|error| self.error(2, &error.to_string()))?;
+                let header = *batch.header();
+                offset = header.next_offset();
+                if header.attributes.is_control() {
+                    continue;
+                }
+                let decoded = batch.records(&mut scratch, DECOMPRESSED_BYTES_MAX);
+                for record in decoded.map_err(|error| self.error(2, &error.to_string()))? {
+                    let record = record.map_err(|error| self.error(2, &error.to_string()))?;
+                    let headers = record.headers().map(|header| {
+                        (String::from_utf8_lossy(header.key).into_owned(), header.value.map(<[u8]>::to_vec))
+                    });
+                    records.push(LogRecord {
+                        offset: record.offset,
+                        timestamp: record.timestamp,
+                        key: record.key.map(<[u8]>::to_vec),
+                        value: record.value.map(<[u8]>::to_vec),
+                        headers: headers.collect(),
+                        producer_id: header.producer_id,
+                        producer_epoch: header.producer_epoch,
+                        sequence: record.sequence,
+                    });
+                }
+            }
+        }
+        Ok(records)
     }
 
-    /// Offset of the first record kept.
+    /// Offset of the first record kept; 0 if there is no such partition.
     pub fn start_offset(&self) -> i64 {
-        0
+        self.partition().and_then(|partition| self.offsets(&partition)).map_or(0, |(start, _)| start)
     }
 
-    /// The high watermark: offset after the last committed record.
+    /// The high watermark: offset after the last committed record; 0 if there is no such partition.
     pub fn end_offset(&self) -> i64 {
-        0
+        self.partition().and_then(|partition| self.offsets(&partition)).map_or(0, |(_, end)| end)
+    }
+
+    /// Fetches that wait for new records here.
+    pub fn waiting_fetches(&self) -> usize {
+        self.partition().map_or(0, |partition| partition.fetch_waiters().len())
+    }
+
+    fn partition(&self) -> Result<Arc<Partition>, TopicError> {
+        self.cluster.server.partition(&self.topic, self.partition)
+    }
+
+    fn offsets(&self, partition: &Partition) -> Result<(i64, i64), TopicError> {
+        partition.offsets().ok_or_else(|| self.error(56, "its log is offline"))
+    }
+
+    fn error(&self, code: i16, what: &str) -> TopicError {
+        TopicError { code, message: format!("{}-{}: {what}", self.topic, self.partition) }
     }
 }

@@ -27,8 +27,14 @@
 mod cluster;
 pub mod config;
 pub mod controller;
+mod error;
+mod handler;
 pub mod metadata;
+mod network;
+mod purgatory;
+mod replica;
 mod server;
 
 pub use cluster::{Cluster, ClusterBuilder, LogRecord, PartitionLog};
-pub use server::{StartError, StopError, TopicError};
+pub use error::{StartError, StopError, TopicError};
+pub use server::BrokerServer;

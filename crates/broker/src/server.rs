@@ -1,96 +1,584 @@
 //! The broker as a server: what `Cluster` embeds and `rohrpost broker` runs. Starts the parts in order and stops them in order.
+//!
+//! Start: take the data directory, bind the listener (so that the port is known, N14), open the metadata log, open every
+//! partition's log, be unfenced, then accept. Stop: stop accepting and answering, then D21: high watermarks, logs, recovery
+//! points, log starts, and last the marker that the stop was a clean one.
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Why a broker did not start.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A configuration key or value is wrong, or names something that is not implemented.
-    Config(String),
-    /// The listener could not be bound.
-    Bind {
-        /// The address that was asked for.
-        address: String,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// Another broker holds the data directory. A caller may connect to that one instead.
-    DirectoryInUse {
-        /// The directory.
-        directory: PathBuf,
-        /// `host:port` of the broker that holds it, if it has written it down.
-        address: Option<String>,
-    },
-    /// The data directory or a log in it could not be opened.
-    Storage(String),
-    /// Metadata could not be read or a first topic could not be created.
-    Metadata(String),
-    /// A thread could not be started.
-    Thread(io::Error),
+use parking_lot::Mutex;
+use rohrpost_log::{DirError, FileStorage, Identity, LogDir, MemoryStorage, Storage};
+use rohrpost_protocol::Uuid;
+
+use crate::config::{BrokerConfig, Listener};
+use crate::controller::{
+    BrokerHeartbeat, BrokerRegistration, ControllerSettings, CreateTopics, CreatedTopic, LocalController,
+    MetadataLog, MetadataSource, NewTopic, StartOptions, TopicRef,
+};
+use crate::error::{StartError, StopError, TopicError};
+use crate::handler::{Handlers, ProducerIds};
+use crate::metadata::{
+    CLUSTER_METADATA_TOPIC, CLUSTER_METADATA_TOPIC_ID, EndPoint, FeatureRange, METADATA_VERSION,
+};
+use crate::network::{
+    ConnectionQuota, NetworkThread, RequestChannel, ResponseQueue, Service, SocketConfig, bind, run_handler,
+};
+use crate::replica::{Partition, ReplicaManager};
+
+/// Enough for a handler, whose buffers are on the heap; a thread that never gets deep costs only what it touches.
+const THREAD_STACK_BYTES: usize = 1 << 20;
+
+/// What all handlers share.
+pub(crate) struct Broker {
+    config: BrokerConfig,
+    listener_name: String,
+    broker_epoch: i64,
+    metadata: Arc<dyn MetadataSource>,
+    replicas: Arc<ReplicaManager>,
+    producer_ids: ProducerIds,
+    in_memory: bool,
+    schedule: Mutex<Schedule>,
 }
 
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(message) => write!(f, "broker configuration: {message}"),
-            Self::Bind { address, source } => {
-                write!(f, "cannot listen on {address}: {source}; choose another port, or 0 for any free one")
+/// When timed work is due. Intervals are Kafka's keys.
+struct Schedule {
+    high_watermarks: Instant,
+    recovery_points: Instant,
+    log_starts: Instant,
+    expire_producers: Instant,
+    flush: Instant,
+    remove_deleted: Instant,
+}
+
+/// A running broker. Dropping it stops it like [`BrokerServer::stop`], with errors logged.
+pub struct BrokerServer {
+    /// There until the broker is stopped; the next two likewise.
+    broker: Option<Arc<Broker>>,
+    controller: Option<Arc<LocalController>>,
+    dir: Option<Arc<LogDir>>,
+    address: SocketAddr,
+    advertised: EndPoint,
+    quota: Arc<ConnectionQuota>,
+    queues: Vec<Arc<ResponseQueue>>,
+    channels: Vec<Arc<RequestChannel>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl BrokerServer {
+    /// Starts a broker; it accepts connections when this returns.
+    ///
+    /// # Errors
+    /// Says what is wrong. Nothing is left running, and the directory is free again.
+    pub fn start(config: BrokerConfig) -> Result<BrokerServer, StartError> {
+        for ignored in &config.ignored {
+            tracing::warn!("{} {}", ignored.key, ignored.reason);
+        }
+        let [listener] = &config.listeners[..] else {
+            return Err(StartError::Config("several listeners are not implemented; name one".to_owned()));
+        };
+        let dir = Arc::new(open_dir(&config)?);
+        let sockets = SocketConfig::from(&config);
+        let (socket, address) = listen(listener, &sockets)?;
+        let advertised = advertised(&config, listener, address);
+        dir.write_address(&format!("{}:{}", host_for_url(&advertised.host), advertised.port))
+            .map_err(|error| StartError::Storage(error.to_string()))?;
+
+        let controller = Arc::new(start_controller(&config, &dir)?);
+        let metadata: Arc<dyn MetadataSource> = controller.clone();
+        let replicas = Arc::new(ReplicaManager::new(&config, Arc::clone(&dir), now_ms));
+        // a weak reference: the controller must not keep the replicas alive, nor they it
+        let listener_of_changes = Arc::downgrade(&replicas);
+        metadata.subscribe(Box::new(move |_, delta| {
+            if let Some(replicas) = listener_of_changes.upgrade() {
+                replicas.apply(delta);
             }
-            Self::DirectoryInUse { directory, address: Some(address) } => {
-                write!(f, "data directory {} is in use by the broker at {address}", directory.display())
+        }));
+        let broker_epoch = register(&config, &*metadata, &dir, &advertised)?;
+        // I12: the first block of producer ids is there before the first client
+        let first_ids =
+            metadata.allocate_producer_ids(config.node_id, broker_epoch).map_err(StartError::metadata)?;
+        replicas.set_aside_strays(&metadata.image());
+
+        let broker = Arc::new(Broker {
+            listener_name: listener.name.clone(),
+            broker_epoch,
+            metadata,
+            replicas,
+            producer_ids: ProducerIds::new(first_ids),
+            in_memory: config.is_in_memory(),
+            schedule: Mutex::new(Schedule::new(&config, Instant::now())),
+            config,
+        });
+        let quota = Arc::new(ConnectionQuota::new(
+            broker.config.max_connections,
+            broker.config.max_connections_per_ip,
+        ));
+        let mut server = BrokerServer {
+            broker: Some(broker),
+            controller: Some(controller),
+            dir: Some(dir),
+            address,
+            advertised,
+            quota,
+            queues: Vec::new(),
+            channels: Vec::new(),
+            threads: Vec::new(),
+        };
+        server.start_threads(socket, &sockets).map_err(StartError::Thread)?;
+        Ok(server)
+    }
+
+    fn start_threads(&mut self, socket: std::net::TcpListener, sockets: &SocketConfig) -> io::Result<()> {
+        let broker = Arc::clone(self.broker());
+        let config = &broker.config;
+        let service: Arc<dyn Service> = Arc::new(Handlers::new(Arc::clone(&broker)));
+        let bytes_max = config.queued_max_request_bytes.map_or(usize::MAX, |n| n as usize);
+        let channel = Arc::new(RequestChannel::new(config.queued_max_requests, bytes_max));
+        self.channels.push(Arc::clone(&channel));
+        // In memory timed work never blocks and rides on a handler thread. On disk it waits for syncs, which no request may wait
+        // for (D12), so it has one thread of its own.
+        let background = (!broker.in_memory).then(|| Arc::new(RequestChannel::new(1, usize::MAX)));
+        self.channels.extend(background.clone());
+
+        let mut network: Vec<NetworkThread> = (0..config.num_network_threads)
+            .map(|_| NetworkThread::new(Arc::clone(&service), Arc::clone(&channel), sockets.clone()))
+            .collect::<io::Result<_>>()?;
+        let others: Vec<_> = network.iter().skip(1).map(NetworkThread::handover).collect();
+        network[0].accept_from(socket, &self.quota, &others)?;
+        self.queues = network.iter().map(NetworkThread::queue).collect();
+
+        let io_threads = config.num_io_threads;
+        for n in 0..io_threads {
+            let (service, channel) = (Arc::clone(&service), Arc::clone(&channel));
+            let timed = n == 0 && background.is_none();
+            self.spawn(format!("rohrpost-io-{n}"), move || run_handler(&*service, &channel, timed))?;
+        }
+        if let Some(background) = background {
+            self.spawn("rohrpost-background".to_owned(), move || run_handler(&*service, &background, true))?;
+        }
+        for (n, thread) in network.into_iter().enumerate() {
+            self.spawn(format!("rohrpost-net-{n}"), move || thread.run())?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name).stack_size(THREAD_STACK_BYTES).spawn(run)?);
+        Ok(())
+    }
+
+    /// `host:port` that clients are to use.
+    pub fn bootstrap_servers(&self) -> String {
+        format!("{}:{}", host_for_url(&self.advertised.host), self.advertised.port)
+    }
+
+    /// The address that is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections that are open now.
+    pub fn connections(&self) -> usize {
+        self.quota.open()
+    }
+
+    /// Creates a topic; -1 for the broker's defaults. Returns when the broker serves it.
+    ///
+    /// # Errors
+    /// Kafka's error code and a message, for example when the topic exists.
+    pub fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: i16,
+    ) -> Result<CreatedTopic, TopicError> {
+        let topics = vec![NewTopic::new(name, partitions, replication_factor)];
+        let results = self.broker().metadata.create_topics(&CreateTopics { topics, validate_only: false });
+        first(results)
+    }
+
+    /// Deletes a topic. Returns when the broker no longer serves it.
+    ///
+    /// # Errors
+    /// Kafka's error code and a message, for example when there is no such topic.
+    pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
+        first(self.broker().metadata.delete_topics(&[TopicRef::Name(name.to_owned())])).map(|_| ())
+    }
+
+    pub(crate) fn has_topic(&self, name: &str) -> bool {
+        self.broker().metadata.image().topic(name).is_some()
+    }
+
+    pub(crate) fn partition(&self, topic: &str, partition: i32) -> Result<Arc<Partition>, TopicError> {
+        self.broker().replicas.by_name(topic, partition).map_err(|code| TopicError {
+            code: code.0,
+            message: format!("{topic}-{partition}: {}", code.message()),
+        })
+    }
+
+    /// Returns when everything acknowledged so far is on disk (fdatasync).
+    ///
+    /// # Errors
+    /// Names each log that could not be synced; its records may be lost with the machine.
+    pub fn sync(&self) -> Result<(), StopError> {
+        if self.broker().in_memory {
+            return Ok(());
+        }
+        self.broker().replicas.sync().map_err(|failures| StopError { failures })
+    }
+
+    /// Why the data directory is offline, if it is (D30). The broker goes on and answers KAFKA_STORAGE_ERROR.
+    pub fn storage_failure(&self) -> Option<String> {
+        let health = self.broker().replicas.dir().health();
+        health.is_offline().then(|| health.reason().unwrap_or_else(|| "a disk error".to_owned()))
+    }
+
+    /// Stops accepting, closes the connections, syncs and closes every log, and marks the directory as cleanly stopped.
+    ///
+    /// # Errors
+    /// Names what could not be closed; the next start recovers it.
+    pub fn stop(mut self) -> Result<(), StopError> {
+        self.shut_down()
+    }
+
+    /// Stops without closing anything properly, as a killed process would. For tests of recovery.
+    #[doc(hidden)]
+    pub fn abandon(mut self) {
+        self.stop_threads();
+        self.broker = None;
+    }
+
+    fn shut_down(&mut self) -> Result<(), StopError> {
+        self.stop_threads(); // N15
+        let (Some(broker), Some(controller), Some(dir)) =
+            (self.broker.take(), self.controller.take(), self.dir.take())
+        else {
+            return Ok(());
+        };
+        let failed = |error: String| StopError { failures: vec![error] };
+        let mut logs = broker.replicas.take_logs();
+        let epoch = broker.broker_epoch;
+        drop(broker);
+        // it has no high watermark of its own: what is in it is committed
+        let metadata_log = controller.stop().map(|log| {
+            let end = log.log_end_offset();
+            ((CLUSTER_METADATA_TOPIC.to_owned(), 0), log, end)
+        });
+        let metadata_failed = metadata_log.is_none();
+        logs.extend(metadata_log);
+        drop(controller);
+        if metadata_failed {
+            return Err(failed("the metadata log had failed; the next start recovers".to_owned()));
+        }
+        // D21. Threads, waiters and the controller are gone, so this is the last reference; the lock goes with it
+        let dir =
+            Arc::into_inner(dir).ok_or_else(|| failed("the data directory is still in use".to_owned()))?;
+        dir.close(logs, epoch).map_err(|error| failed(error.to_string()))
+    }
+
+    fn broker(&self) -> &Arc<Broker> {
+        match &self.broker {
+            Some(broker) => broker,
+            None => unreachable!("a stopped server is not reachable: stop() and abandon() take it"),
+        }
+    }
+
+    /// N15: waiting requests end with a closed connection.
+    fn stop_threads(&mut self) {
+        for queue in &self.queues {
+            queue.stop();
+        }
+        for channel in &self.channels {
+            channel.stop();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the broker had panicked");
             }
-            Self::DirectoryInUse { directory, address: None } => write!(
-                f,
-                "data directory {} is in use by another process; stop it or choose another directory",
-                directory.display()
-            ),
-            Self::Storage(message) => write!(f, "storage: {message}"),
-            Self::Metadata(message) => write!(f, "metadata: {message}"),
-            Self::Thread(source) => write!(f, "cannot start a thread: {source}"),
         }
     }
 }
 
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Bind { source, .. } | Self::Thread(source) => Some(source),
-            _ => None,
+impl Drop for BrokerServer {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut_down() {
+            tracing::error!(%error, "the broker did not stop cleanly; the next start recovers");
         }
     }
 }
 
-/// What went wrong while a broker stopped or synced: data that the log accepted may not be on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StopError {
-    /// One line per failed log or file.
-    pub failures: Vec<String>,
-}
-
-impl fmt::Display for StopError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed: {}", self.failures.len(), self.failures.join("; "))
+impl std::fmt::Debug for BrokerServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerServer").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-impl std::error::Error for StopError {}
+impl Broker {
+    pub(crate) fn metadata(&self) -> &dyn MetadataSource {
+        &*self.metadata
+    }
 
-/// Why a topic was not created or deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicError {
-    /// Kafka's error code, for example 36 for TOPIC_ALREADY_EXISTS.
-    pub code: i16,
-    /// What is wrong, in words.
-    pub message: String,
-}
+    pub(crate) fn replicas(&self) -> &ReplicaManager {
+        &self.replicas
+    }
 
-impl fmt::Display for TopicError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (error {})", self.message, self.code)
+    pub(crate) fn producer_ids(&self) -> &ProducerIds {
+        &self.producer_ids
+    }
+
+    pub(crate) fn node_id(&self) -> i32 {
+        self.config.node_id
+    }
+
+    pub(crate) fn epoch(&self) -> i64 {
+        self.broker_epoch
+    }
+
+    /// Name of the listener that requests come in on; answers name endpoints of the same (M8).
+    pub(crate) fn listener_name(&self) -> &str {
+        &self.listener_name
+    }
+
+    /// True if a request may wait for a disk, and so must not run in a network thread.
+    pub(crate) fn storage_may_block(&self) -> bool {
+        !self.in_memory
+    }
+
+    pub(crate) fn fetch_bytes_max(&self) -> usize {
+        self.config.fetch_max_bytes
+    }
+
+    pub(crate) fn auto_create_topics(&self) -> bool {
+        self.config.auto_create_topics_enable
+    }
+
+    /// The wall clock, ms since 1970.
+    pub(crate) fn now_ms(&self) -> i64 {
+        now_ms()
+    }
+
+    /// Timed work: checkpoints (D13), background syncs of closed segments (D11), forgetting producers (I9), removing deleted
+    /// logs (D26). Returns when to be called again.
+    pub(crate) fn tick(&self, now: Instant) -> Instant {
+        let mut due = self.schedule.lock();
+        let config = &self.config;
+        let replicas = &self.replicas;
+        let run =
+            |at: &mut Instant, interval_ms: u64, work: &dyn Fn() -> Result<(), rohrpost_log::LogError>| {
+                if now < *at {
+                    return;
+                }
+                *at = now + Duration::from_millis(interval_ms.clamp(1, INTERVAL_MAX_MS));
+                // an error has taken the directory offline and was logged there (D30); work is tried again with the next interval
+                if let Err(error) = work() {
+                    tracing::debug!(%error, "timed work failed");
+                }
+            };
+        let expiration = config.producer_id_expiration_ms;
+        run(&mut due.expire_producers, config.producer_id_expiration_check_interval_ms, &|| {
+            replicas.expire_producers(now_ms(), expiration); // I9
+            Ok(())
+        });
+        if self.in_memory {
+            return due.expire_producers;
+        }
+        run(&mut due.flush, FLUSH_CHECK_INTERVAL_MS, &|| replicas.flush_what_is_due());
+        run(&mut due.high_watermarks, config.replica_high_watermark_checkpoint_interval_ms, &|| {
+            replicas.checkpoint_high_watermarks()
+        });
+        run(&mut due.recovery_points, config.log_flush_offset_checkpoint_interval_ms, &|| {
+            replicas.checkpoint_recovery_points()
+        });
+        run(&mut due.log_starts, config.log_flush_start_offset_checkpoint_interval_ms, &|| {
+            replicas.checkpoint_log_starts()
+        });
+        run(&mut due.remove_deleted, FLUSH_CHECK_INTERVAL_MS, &|| replicas.remove_deleted(now));
+        let all = [
+            due.expire_producers,
+            due.flush,
+            due.high_watermarks,
+            due.recovery_points,
+            due.log_starts,
+            due.remove_deleted,
+        ];
+        all.into_iter().min().unwrap_or(now)
     }
 }
 
-impl std::error::Error for TopicError {}
+/// How often `flush.ms`, closed segments and deleted directories are looked at.
+const FLUSH_CHECK_INTERVAL_MS: u64 = 1_000;
+/// Longer intervals mean "never".
+const INTERVAL_MAX_MS: u64 = 365 * 24 * 3_600_000;
+
+impl Schedule {
+    /// Checkpoints begin after `log.initial.task.delay.ms` (D13).
+    fn new(config: &BrokerConfig, now: Instant) -> Self {
+        let first = now + Duration::from_millis(config.log_initial_task_delay_ms.min(INTERVAL_MAX_MS));
+        let expire = config.producer_id_expiration_check_interval_ms.clamp(1, INTERVAL_MAX_MS);
+        Self {
+            high_watermarks: first,
+            recovery_points: first,
+            log_starts: first,
+            expire_producers: now + Duration::from_millis(expire),
+            flush: now + Duration::from_millis(FLUSH_CHECK_INTERVAL_MS),
+            remove_deleted: now,
+        }
+    }
+}
+
+impl From<&BrokerConfig> for SocketConfig {
+    fn from(config: &BrokerConfig) -> Self {
+        Self {
+            send_buffer_bytes: config.socket_send_buffer_bytes,
+            receive_buffer_bytes: config.socket_receive_buffer_bytes,
+            frame_bytes_max: config.socket_request_max_bytes,
+            backlog: config.socket_listen_backlog_size,
+            idle_max: config.connections_max_idle_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+fn open_dir(config: &BrokerConfig) -> Result<LogDir, StartError> {
+    let storage: Arc<dyn Storage> =
+        if config.is_in_memory() { Arc::new(MemoryStorage::new()) } else { Arc::new(FileStorage::new()) };
+    let path = match config.log_dirs.first() {
+        None => "memory",
+        Some(path) => path.to_str().ok_or_else(|| {
+            StartError::Config(format!("the path of the data directory {} is not UTF-8", path.display()))
+        })?,
+    };
+    let identity = Identity {
+        node_id: config.node_id,
+        cluster_id: None,
+        new_cluster_id: random_id(),
+        new_directory_id: random_id(),
+    };
+    LogDir::open(storage, path, &identity).map_err(|error| match error {
+        DirError::InUse { path, address } => StartError::DirectoryInUse { directory: path.into(), address },
+        error => StartError::Storage(error.to_string()),
+    })
+}
+
+/// Opens the metadata log and starts the controller of this process on it.
+fn start_controller(config: &BrokerConfig, dir: &LogDir) -> Result<LocalController, StartError> {
+    let log_config = MetadataLog::config(config.metadata_log_segment_bytes);
+    let topic_id = CLUSTER_METADATA_TOPIC_ID.0;
+    let log = dir
+        .open_log(CLUSTER_METADATA_TOPIC, 0, topic_id, log_config, now_ms(), fastrand::u64(..))
+        .map_err(|error| StartError::Storage(error.to_string()))?;
+    LocalController::start(StartOptions {
+        cluster_id: dir.meta().cluster_id.clone(),
+        settings: ControllerSettings::from(config),
+        log: MetadataLog::new(log),
+        seed: fastrand::u64(..),
+        clock: Box::new(now_ms),
+    })
+    .map_err(StartError::metadata)
+}
+
+/// Binds the first address that the listener's host has and that can be bound.
+fn listen(
+    listener: &Listener,
+    sockets: &SocketConfig,
+) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+    let refuse = |source| StartError::Bind { address: listener.to_string(), source };
+    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, listener.port).to_socket_addrs().map_err(refuse)? {
+        match bind(address, sockets) {
+            Ok(socket) => {
+                let address = socket.local_addr().map_err(refuse)?;
+                return Ok((socket, address));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(refuse(last))
+}
+
+/// What clients are told: `advertised.listeners`, else the listener with the port really bound (N14).
+fn advertised(config: &BrokerConfig, listener: &Listener, bound: SocketAddr) -> EndPoint {
+    let told = config.advertised_listeners.iter().find(|advertised| advertised.name == listener.name);
+    let (host, port) = match told {
+        Some(advertised) => (advertised.host.clone(), advertised.port),
+        None => (listener.host.clone(), bound.port()),
+    };
+    let unspecified = host.is_empty() || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified());
+    EndPoint {
+        name: listener.name.clone(),
+        host: if unspecified { host_name() } else { host },
+        port: if port == 0 { bound.port() } else { port },
+        security_protocol: 0,
+    }
+}
+
+/// The machine's own name, for a listener on all interfaces.
+fn host_name() -> String {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let from_file = files.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let from_env = || ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let name = from_file.or_else(from_env).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        tracing::warn!("the machine has no name; set advertised.listeners for clients on other machines");
+        "localhost".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Registers and is unfenced at once: stand-alone there is nobody to wait for.
+fn register(
+    config: &BrokerConfig,
+    metadata: &dyn MetadataSource,
+    dir: &LogDir,
+    end_point: &EndPoint,
+) -> Result<i64, StartError> {
+    let registration = BrokerRegistration {
+        broker_id: config.node_id,
+        cluster_id: metadata.image().cluster_id.to_string(),
+        incarnation_id: Uuid(random_id()),
+        end_points: vec![end_point.clone()],
+        features: vec![(
+            "metadata.version".to_owned(),
+            FeatureRange { min: METADATA_VERSION, max: METADATA_VERSION },
+        )],
+        rack: config.broker_rack.clone(),
+        log_dirs: vec![Uuid(dir.meta().directory_id)],
+        previous_broker_epoch: dir.last_broker_epoch().unwrap_or(-1),
+    };
+    let broker_epoch = metadata.register_broker(&registration).map_err(StartError::metadata)?;
+    let heartbeat = BrokerHeartbeat {
+        broker_id: config.node_id,
+        broker_epoch,
+        current_metadata_offset: metadata.image().offset,
+        want_fence: false,
+        want_shut_down: false,
+    };
+    metadata.broker_heartbeat(&heartbeat).map_err(StartError::metadata)?;
+    Ok(broker_epoch)
+}
+
+fn first<T>(results: Vec<Result<T, crate::controller::ApiError>>) -> Result<T, TopicError> {
+    match results.into_iter().next() {
+        Some(result) => result.map_err(|error| TopicError { code: error.code.0, message: error.message }),
+        None => Err(TopicError { code: -1, message: "the controller gave no answer".to_owned() }),
+    }
+}
+
+fn host_for_url(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Sixteen random bytes, none of the reserved ids (D4).
+fn random_id() -> [u8; 16] {
+    fastrand::u128(1 << 64..).to_be_bytes()
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,190 @@
+//! Metadata (3): brokers, topics, leaders (M6 to M8), and the creation of topics that are named and missing.
+
+use rohrpost_protocol::messages::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+use rohrpost_protocol::{Decoder, ErrorCode, Uuid};
+
+use super::{Context, INTERNAL_TOPICS, Mode, Outcome, read, respond};
+use crate::controller::{CreateTopics, NewTopic};
+use crate::metadata::{MetadataImage, PartitionImage, TopicImage};
+
+/// From this version on a topic may be asked for by id.
+const TOPIC_IDS_SINCE: i16 = 12;
+/// Until this version topics are created without being asked (M6).
+const AUTO_CREATION_ALWAYS_UNTIL: i16 = 3;
+/// From this version on a leader without the listener has its own code, offline replicas have their own field.
+const OFFLINE_REPLICAS_SINCE: i16 = 5;
+
+pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) -> Result<Outcome, String> {
+    let Context { broker, version, correlation_id, .. } = context;
+    let request: MetadataRequest<'_> = read(input, version)?;
+    let image = broker.metadata().image();
+    let cluster_id = image.cluster_id.to_string();
+
+    let asked = match &request.topics {
+        // M6: version 0 asks for all with an empty list, later ones with null
+        Some(topics) if version == 0 && topics.is_empty() => None,
+        topics => topics.as_deref(),
+    };
+    let topics = match (mode, asked) {
+        (Mode::Refuse(code), asked) => {
+            asked.unwrap_or_default().iter().map(|topic| refused(topic, code)).collect()
+        }
+        (Mode::Serve, None) => image.topics().map(|topic| found(topic, &image, version)).collect(),
+        (Mode::Serve, Some(asked)) => {
+            create_missing(&context, &request, asked, &image);
+            asked.iter().map(|topic| look_up(topic, &image, version)).collect()
+        }
+    };
+    let brokers = image.alive_brokers().filter_map(|b| {
+        // M8: one listener, so its endpoint is the one that the request came in on
+        b.end_point(broker.listener_name()).map(|endpoint| MetadataResponseBroker {
+            node_id: b.id,
+            host: &endpoint.host,
+            port: i32::from(endpoint.port),
+            rack: b.rack.as_deref(),
+            ..Default::default()
+        })
+    });
+    let response = MetadataResponse {
+        brokers: brokers.collect(),
+        cluster_id: Some(&cluster_id),
+        controller_id: broker.node_id(), // M7: some live broker
+        topics,
+        error_code: match mode {
+            Mode::Refuse(code) => code,
+            Mode::Serve => ErrorCode::NONE,
+        },
+        ..Default::default()
+    };
+    respond(&response, version, correlation_id)
+}
+
+/// M6: creates what is named, missing and allowed. The answer to this request says UNKNOWN_TOPIC_OR_PARTITION all the same; the
+/// client's next one finds the topic.
+fn create_missing(
+    context: &Context<'_>,
+    request: &MetadataRequest<'_>,
+    asked: &[MetadataRequestTopic<'_>],
+    image: &MetadataImage,
+) {
+    let allowed = context.version <= AUTO_CREATION_ALWAYS_UNTIL || request.allow_auto_topic_creation;
+    if !allowed || !context.broker.auto_create_topics() {
+        return;
+    }
+    let mut missing: Vec<NewTopic> = Vec::new();
+    for topic in asked {
+        let Some(name) = topic.name else { continue };
+        let wanted = topic.topic_id.is_zero()
+            && image.topic(name).is_none()
+            && is_valid_topic_name(name) // M1
+            && !INTERNAL_TOPICS.contains(&name)
+            && !missing.iter().any(|other| other.name == name);
+        if wanted {
+            missing.push(NewTopic::new(name, -1, -1));
+        }
+    }
+    if missing.is_empty() {
+        return;
+    }
+    let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
+    let results =
+        context.broker.metadata().create_topics(&CreateTopics { topics: missing, validate_only: false });
+    for (name, result) in names.iter().zip(results) {
+        match result {
+            Ok(_) => {
+                tracing::info!(topic = %name, peer = %context.peer, client_id = %context.client_id, "created")
+            }
+            Err(error) => {
+                tracing::warn!(topic = %name, %error, "cannot create a topic that a client asked for")
+            }
+        }
+    }
+}
+
+fn look_up<'a>(
+    asked: &MetadataRequestTopic<'a>,
+    image: &'a MetadataImage,
+    version: i16,
+) -> MetadataResponseTopic<'a> {
+    let by_id = !asked.topic_id.is_zero();
+    // M6: ids, and topics without a name, exist from version 12 on
+    if version < TOPIC_IDS_SINCE && (by_id || asked.name.is_none()) {
+        return refused(asked, ErrorCode::INVALID_REQUEST);
+    }
+    if by_id {
+        return match image.topic_by_id(asked.topic_id) {
+            Some(topic) => found(topic, image, version),
+            None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID),
+        };
+    }
+    match asked.name {
+        None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID),
+        Some(name) => match image.topic(name) {
+            Some(topic) => found(topic, image, version),
+            None if !is_valid_topic_name(name) => refused(asked, ErrorCode::INVALID_TOPIC_EXCEPTION), // M1
+            None => refused(asked, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        },
+    }
+}
+
+/// An entry without partitions. The name is not null before version 12.
+fn refused<'a>(asked: &MetadataRequestTopic<'a>, error_code: ErrorCode) -> MetadataResponseTopic<'a> {
+    MetadataResponseTopic {
+        error_code,
+        name: asked.name.or((asked.topic_id == Uuid::ZERO).then_some("")),
+        topic_id: asked.topic_id,
+        ..Default::default()
+    }
+}
+
+fn found<'a>(topic: &'a TopicImage, image: &MetadataImage, version: i16) -> MetadataResponseTopic<'a> {
+    let partitions = topic.partitions.iter().enumerate();
+    MetadataResponseTopic {
+        error_code: ErrorCode::NONE,
+        name: Some(&topic.name),
+        topic_id: topic.id,
+        is_internal: INTERNAL_TOPICS.contains(&&*topic.name),
+        partitions: partitions
+            .map(|(index, partition)| entry(index as i32, partition, image, version))
+            .collect(),
+        ..Default::default()
+    }
+}
+
+/// M7.
+fn entry(
+    partition_index: i32,
+    partition: &PartitionImage,
+    image: &MetadataImage,
+    version: i16,
+) -> MetadataResponsePartition {
+    let offline = image.offline_replicas(partition);
+    let (leader_id, error_code) = if !partition.has_leader() || !image.is_alive(partition.leader) {
+        (-1, ErrorCode::LEADER_NOT_AVAILABLE)
+    } else if version == 0 && !offline.is_empty() {
+        (partition.leader, ErrorCode::REPLICA_NOT_AVAILABLE)
+    } else {
+        (partition.leader, ErrorCode::NONE)
+    };
+    MetadataResponsePartition {
+        error_code,
+        partition_index,
+        leader_id,
+        leader_epoch: partition.leader_epoch,
+        replica_nodes: partition.replicas.clone().into(),
+        isr_nodes: partition.isr.clone().into(),
+        offline_replicas: if version >= OFFLINE_REPLICAS_SINCE { offline.into() } else { Box::default() },
+        ..Default::default()
+    }
+}
+
+/// M1.
+fn is_valid_topic_name(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}

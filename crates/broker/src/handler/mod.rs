@@ -1,0 +1,210 @@
+//! What the broker answers: one file per API. Here is the gate that every request passes, and what all answers share.
+//!
+//! Promises: a request that the gate refuses closes its connection with one log line (G1, G2); every other one gets exactly one
+//! entry per requested item, in the request's order, and an error of one item never spoils another (Q1, Q2); a handler that fails
+//! answers UNKNOWN_SERVER_ERROR in every place that has an error field (G8).
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod produce;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rohrpost_protocol as protocol;
+use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, RequestHeader, VersionRange, encode_response};
+
+use crate::network::{Frame, Outcome, Request, Responder, Response, Route, Service};
+use crate::server::Broker;
+
+pub(crate) use init_producer_id::ProducerIds;
+
+/// The APIs that are served, in the versions that are accepted. Exactly these are advertised (E12, G5), except that Produce is
+/// listed from 0: old librdkafka looks at the low end.
+const SERVED: &[(ApiKey, VersionRange)] = &[
+    (ApiKey::Produce, VersionRange::new(3, 13)),
+    (ApiKey::Fetch, VersionRange::new(4, 18)),
+    (ApiKey::ListOffsets, VersionRange::new(1, 11)),
+    (ApiKey::Metadata, VersionRange::new(0, 13)),
+    (ApiKey::ApiVersions, VersionRange::new(0, 4)),
+    (ApiKey::CreateTopics, VersionRange::new(2, 7)),
+    (ApiKey::DeleteTopics, VersionRange::new(1, 6)),
+    (ApiKey::InitProducerId, VersionRange::new(0, 5)),
+];
+
+/// Internal topics: clients may not write to them (P5), metadata marks them.
+pub(crate) const INTERNAL_TOPICS: [&str; 3] =
+    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// The broker's side of the network.
+pub(crate) struct Handlers {
+    broker: Arc<Broker>,
+}
+
+/// What a handler knows of the request beside its body.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    broker: &'a Arc<Broker>,
+    version: i16,
+    correlation_id: i32,
+    /// Null counts as empty (G7).
+    client_id: &'a str,
+    peer: SocketAddr,
+    responder: &'a Responder,
+}
+
+/// How a request that passed the gate is to be answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// By doing it.
+    Serve,
+    /// With this error everywhere (G8).
+    Refuse(ErrorCode),
+}
+
+impl Handlers {
+    pub(crate) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+
+    fn dispatch(&self, request: &mut Request, mode: Mode) -> Outcome {
+        match self.gate(request, mode) {
+            Ok(outcome) => outcome,
+            Err(reason) => Outcome::Close(reason),
+        }
+    }
+
+    /// Chapter 3: reads the header, and the body in the handler's file.
+    fn gate(&self, request: &mut Request, mode: Mode) -> Result<Outcome, String> {
+        let Request { frame, peer, responder } = request;
+        let mut input = Decoder::new(frame.bytes());
+        let (api, header) = RequestHeader::read(&mut input).map_err(|error| error.to_string())?; // G1
+        let version = header.api_version;
+        let client_id = header.client_id.unwrap_or(""); // G7
+        let served =
+            SERVED.iter().find(|(key, _)| *key == api).map_or(VersionRange::NONE, |(_, range)| *range);
+        // G1; ApiVersions answers a version that it does not know (G3)
+        if api != ApiKey::ApiVersions && !served.contains(version) {
+            return Err(format!("{} version {version} is not served (client id {client_id:?})", api.name()));
+        }
+        let context = Context {
+            broker: &self.broker,
+            version,
+            correlation_id: header.correlation_id,
+            client_id,
+            peer: *peer,
+            responder,
+        };
+        match api {
+            ApiKey::ApiVersions => api_versions::handle(context, &mut input, mode),
+            ApiKey::Metadata => metadata::handle(context, &mut input, mode),
+            ApiKey::Fetch => fetch::handle(context, &mut input, mode),
+            ApiKey::ListOffsets => list_offsets::handle(context, &mut input, mode),
+            ApiKey::InitProducerId => init_producer_id::handle(context, &mut input, mode),
+            ApiKey::CreateTopics => create_topics::handle(context, &mut input, mode),
+            ApiKey::DeleteTopics => delete_topics::handle(context, &mut input, mode),
+            ApiKey::Produce => {
+                // batches are changed in place, so the frame is borrowed anew
+                let is_admin = client_id == "__admin_client";
+                let body = input.position();
+                let context = produce::ProduceContext {
+                    broker: &self.broker,
+                    version,
+                    correlation_id: header.correlation_id,
+                    is_admin,
+                };
+                produce::handle(context, frame, body, mode)
+            }
+            _ => Err(format!("{} has no handler", api.name())),
+        }
+    }
+}
+
+impl Service for Handlers {
+    fn route(&self, frame: &[u8]) -> Route {
+        let api = frame.first_chunk().and_then(|key| ApiKey::from_i16(i16::from_be_bytes(*key)));
+        match api {
+            Some(ApiKey::CreateTopics | ApiKey::DeleteTopics) => Route::Handler,
+            Some(ApiKey::ApiVersions) | None => Route::Inline,
+            // in memory nothing blocks, so the way over a handler thread would only cost time
+            Some(_) if self.broker.storage_may_block() => Route::Handler,
+            Some(_) => Route::Inline,
+        }
+    }
+
+    fn handle(&self, request: &mut Request) -> Outcome {
+        self.dispatch(request, Mode::Serve)
+    }
+
+    fn handle_panicked(&self, request: &mut Request) -> Outcome {
+        tracing::error!(peer = %request.peer, "a request handler panicked; the client gets UNKNOWN_SERVER_ERROR");
+        self.dispatch(request, Mode::Refuse(ErrorCode::UNKNOWN_SERVER_ERROR)) // G8
+    }
+
+    fn tick(&self, now: Instant) -> Instant {
+        self.broker.tick(now)
+    }
+}
+
+/// Reads a body. Bytes after it are ignored (G2).
+fn read<'a, M: Message<'a>>(input: &mut Decoder<'a>, version: i16) -> Result<M, String> {
+    M::decode(input, version).map_err(|error| error.to_string())
+}
+
+/// An answer without records.
+fn respond<'a, R: protocol::Response<'a>>(
+    response: &R,
+    version: i16,
+    correlation_id: i32,
+) -> Result<Outcome, String> {
+    respond_with(response, version, correlation_id, Vec::new())
+}
+
+/// An answer whose gaps are filled with `records`, in order.
+fn respond_with<'a, R: protocol::Response<'a>>(
+    response: &R,
+    version: i16,
+    correlation_id: i32,
+    records: Vec<Bytes>,
+) -> Result<Outcome, String> {
+    let (head, gaps) = encode_response(response, version, correlation_id)
+        .map_err(|error| format!("its answer cannot be written: {error}"))?
+        .into_parts();
+    assert_eq!(gaps.len(), records.len(), "each gap of a response has its records");
+    let records = gaps.iter().map(|gap| gap.at).zip(records).collect();
+    Ok(Outcome::Respond(Response::new(head, records)))
+}
+
+/// Where `inner`, a part of `outer`, lies in it.
+fn range_in(outer: &[u8], inner: &[u8]) -> std::ops::Range<usize> {
+    if inner.is_empty() {
+        return 0..0; // an empty slice may point anywhere
+    }
+    let start = (inner.as_ptr() as usize).wrapping_sub(outer.as_ptr() as usize);
+    let range = start..start.wrapping_add(inner.len());
+    assert!(
+        start < outer.len() && range.end <= outer.len(),
+        "a decoded slice lies in the frame that it came from"
+    );
+    range
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_found_in_its_whole() {
+        let whole = [1u8, 2, 3, 4];
+        assert_eq!(range_in(&whole, &whole[1..3]), 1..3);
+        assert_eq!(range_in(&whole, &whole), 0..4);
+        assert_eq!(range_in(&whole, &[]), 0..0);
+    }
+}

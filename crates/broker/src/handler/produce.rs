@@ -1,0 +1,291 @@
+//! Produce (0): chapter 5, step by step.
+//!
+//! The batches are not copied on their way (L14): the request is decoded in the frame's buffer, each batch is remembered by where it
+//! lies, and then handed to the log as `&mut` part of that buffer, which writes base offset and leader epoch into it and the
+//! bytes into the file.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rohrpost_log::LeaderChecks;
+use rohrpost_protocol::messages::produce::{LeaderIdAndEpoch, NodeEndpoint};
+use rohrpost_protocol::messages::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
+};
+use rohrpost_protocol::{Decoder, ErrorCode, Uuid};
+use rohrpost_record::{InvalidBatch, single_batch};
+
+use super::{Broker, Frame, INTERNAL_TOPICS, Mode, Outcome, range_in, read, respond};
+use crate::metadata::MetadataImage;
+use crate::replica::{AppendFailure, Appended, Partition};
+
+/// From this version on topics go by id.
+const TOPIC_IDS_SINCE: i16 = 13;
+/// From this version on an answer may name the new leader (P13).
+const LEADER_HINT_SINCE: i16 = 10;
+
+/// [`super::Context`] without what borrows the frame.
+pub(super) struct ProduceContext<'a> {
+    pub(super) broker: &'a Arc<Broker>,
+    pub(super) version: i16,
+    pub(super) correlation_id: i32,
+    pub(super) is_admin: bool,
+}
+
+/// A request, taken apart without holding on to the frame.
+struct Plan {
+    acks: i16,
+    topics: Vec<Topic>,
+}
+
+struct Topic {
+    /// Where the name lies in the frame.
+    name: Range<usize>,
+    id: Uuid,
+    partitions: Vec<Item>,
+}
+
+struct Item {
+    index: i32,
+    step: Step,
+}
+
+/// How far one partition's batch has come.
+enum Step {
+    /// It lies here in the frame and goes to this partition.
+    Append(Range<usize>, Arc<Partition>),
+    Appended(Appended),
+    Failed(AppendFailure),
+}
+
+pub(super) fn handle(
+    context: ProduceContext<'_>,
+    frame: &mut Frame,
+    body: usize,
+    mode: Mode,
+) -> Result<Outcome, String> {
+    let mut plan = plan(&context, frame.bytes(), body, mode)?;
+    let mut touched: Vec<Arc<Partition>> = Vec::new();
+    let now_ms = context.broker.now_ms();
+    // P8: one after the other; a failure of one does not undo another
+    for item in plan.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        let Step::Append(range, partition) = &item.step else { continue };
+        let checks = LeaderChecks { produce_version: context.version, ..LeaderChecks::default() };
+        let batch = &mut frame.bytes_mut()[range.clone()];
+        match partition.append(batch, plan.acks, checks, now_ms) {
+            Ok(appended) => {
+                touched.push(Arc::clone(partition));
+                item.step = Step::Appended(appended);
+            }
+            Err(failure) => {
+                if failure.code == ErrorCode::KAFKA_STORAGE_ERROR {
+                    context.broker.replicas().note_storage_error(); // L13, D30
+                }
+                item.step = Step::Failed(failure);
+            }
+        }
+    }
+    // P9, P10: with one replica the high watermark has moved with the append, whatever acks says; the answer leaves now
+    let outcome = answer(&context, &plan, frame.bytes());
+    // W3, W4: waiters are looked at after the appends, without a partition's lock
+    for partition in touched {
+        partition.fetch_waiters().notify();
+    }
+    outcome
+}
+
+/// P1 to P6 as far as they need no log: takes the request apart and judges each partition alone (P2).
+fn plan(context: &ProduceContext<'_>, frame: &[u8], body: usize, mode: Mode) -> Result<Plan, String> {
+    let mut input = Decoder::new(&frame[body..]);
+    let request: ProduceRequest<'_> = read(&mut input, context.version)?;
+    let refuse_all = match mode {
+        Mode::Refuse(code) => Some(code),
+        // P1: no transactional id is authorised here, since there are no transactions yet
+        Mode::Serve if has_transactional_batch(&request) => {
+            Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+        }
+        Mode::Serve => None,
+    };
+    let topics = request.topic_data.iter().map(|topic| {
+        let partitions = topic.partition_data.iter().map(|data| {
+            let step = match refuse_all {
+                Some(code) => Step::Failed(code.into()),
+                None => judge(context, &request, (topic.name, topic.topic_id), data, frame),
+            };
+            Item { index: data.index, step }
+        });
+        Topic {
+            name: range_in(frame, topic.name.as_bytes()),
+            id: topic.topic_id,
+            partitions: partitions.collect(),
+        }
+    });
+    Ok(Plan { acks: request.acks, topics: topics.collect() })
+}
+
+/// One partition, in the order of P2 to P6.
+fn judge(
+    context: &ProduceContext<'_>,
+    request: &ProduceRequest<'_>,
+    (name, id): (&str, Uuid),
+    data: &rohrpost_protocol::messages::PartitionProduceData<'_>,
+    frame: &[u8],
+) -> Step {
+    let replicas = context.broker.replicas();
+    let found = if context.version >= TOPIC_IDS_SINCE {
+        replicas.by_id(id, data.index)
+    } else {
+        replicas.by_name(name, data.index)
+    };
+    // P2: unknown topics first; that the partition lives elsewhere (P6) is said after shape, acks and internal topics
+    let partition = match found {
+        Err(code @ (ErrorCode::UNKNOWN_TOPIC_ID | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)) => {
+            return Step::Failed(code.into());
+        }
+        other => other,
+    };
+    let records = data.records.as_ref().and_then(|records| records.bytes());
+    let batch = match single_batch(records) {
+        Ok(batch) => range_in(frame, batch.bytes()),
+        Err(error) => return Step::Failed(bad_shape(&error)), // P3
+    };
+    if !(-1..=1).contains(&request.acks) {
+        return Step::Failed(ErrorCode::INVALID_REQUIRED_ACKS.into()); // P4
+    }
+    match partition {
+        Ok(partition) if INTERNAL_TOPICS.contains(&&**partition.topic()) && !context.is_admin => {
+            Step::Failed(ErrorCode::INVALID_TOPIC_EXCEPTION.into()) // P5
+        }
+        Ok(partition) => Step::Append(batch, partition),
+        Err(code) => Step::Failed(code.into()), // P6
+    }
+}
+
+/// P3 and its line of P12: the shape is worth a message.
+fn bad_shape(error: &InvalidBatch) -> AppendFailure {
+    AppendFailure {
+        message: Some(error.to_string()),
+        ..AppendFailure::from(ErrorCode(error.answer().code()))
+    }
+}
+
+/// Whether the attributes of any batch, as far as there are any, say "transactional".
+fn has_transactional_batch(request: &ProduceRequest<'_>) -> bool {
+    const ATTRIBUTES: Range<usize> = 21..23;
+    const TRANSACTIONAL: u8 = 1 << 4;
+    let mut records =
+        request.topic_data.iter().flat_map(|topic| &topic.partition_data).filter_map(|p| p.records);
+    records.any(|records| {
+        let attributes = records.bytes().and_then(|bytes| bytes.get(ATTRIBUTES));
+        attributes.is_some_and(|attributes| attributes[1] & TRANSACTIONAL != 0)
+    })
+}
+
+fn answer(context: &ProduceContext<'_>, plan: &Plan, frame: &[u8]) -> Result<Outcome, String> {
+    let items = || plan.topics.iter().flat_map(|topic| &topic.partitions);
+    if plan.acks == 0 {
+        // N13: a closed connection is the only sign that such a producer gets
+        let failed = items().find_map(|item| match &item.step {
+            Step::Failed(failure) => Some((item.index, failure)),
+            Step::Append(..) | Step::Appended(_) => None,
+        });
+        return Ok(match failed {
+            None => Outcome::NoResponse,
+            Some((index, failure)) => Outcome::Close(format!(
+                "a produce request with acks=0 failed for partition {index}: {} {}",
+                failure.code.name(),
+                failure.message.as_deref().unwrap_or_default()
+            )),
+        });
+    }
+    let image = context.broker.metadata().image();
+    let mut endpoints: Vec<NodeEndpoint<'_>> = Vec::new();
+    let responses = plan.topics.iter().map(|topic| {
+        let name = std::str::from_utf8(&frame[topic.name.clone()]).unwrap_or_default();
+        let partitions = topic.partitions.iter().map(|item| {
+            let mut response = partition_response(item);
+            if context.version >= LEADER_HINT_SINCE
+                && response.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER
+            {
+                // P13
+                let by_id = context.version >= TOPIC_IDS_SINCE;
+                let partition = if by_id { image.topic_by_id(topic.id) } else { image.topic(name) }
+                    .and_then(|t| t.partition(item.index));
+                if let Some(partition) = partition {
+                    response.current_leader = LeaderIdAndEpoch {
+                        leader_id: partition.leader,
+                        leader_epoch: partition.leader_epoch,
+                        ..Default::default()
+                    };
+                    add_endpoint(&mut endpoints, &image, partition.leader, context.broker.listener_name());
+                }
+            }
+            response
+        });
+        TopicProduceResponse {
+            name,
+            topic_id: topic.id,
+            partition_responses: partitions.collect(),
+            ..Default::default()
+        }
+    });
+    let responses = responses.collect();
+    let response = ProduceResponse { responses, node_endpoints: endpoints, ..Default::default() };
+    respond(&response, context.version, context.correlation_id)
+}
+
+fn partition_response(item: &Item) -> PartitionProduceResponse<'_> {
+    match &item.step {
+        // P11
+        Step::Appended(appended) => PartitionProduceResponse {
+            index: item.index,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: appended.log_start_offset,
+            ..Default::default()
+        },
+        // P12
+        Step::Failed(failure) => PartitionProduceResponse {
+            index: item.index,
+            error_code: failure.code,
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: failure.log_start_offset,
+            record_errors: failure
+                .records
+                .iter()
+                .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+                    batch_index: *batch_index,
+                    batch_index_error_message: Some(message),
+                    ..Default::default()
+                })
+                .collect(),
+            error_message: failure.message.as_deref(),
+            ..Default::default()
+        },
+        Step::Append(..) => unreachable!("every batch was appended or has failed"),
+    }
+}
+
+/// Adds the leader's endpoint on the listener of the request (M8), once.
+pub(super) fn add_endpoint<'i>(
+    endpoints: &mut Vec<NodeEndpoint<'i>>,
+    image: &'i MetadataImage,
+    leader: i32,
+    listener: &str,
+) {
+    let Some(broker) = image.broker(leader) else { return };
+    if endpoints.iter().any(|endpoint| endpoint.node_id == leader) {
+        return;
+    }
+    if let Some(endpoint) = broker.end_point(listener) {
+        endpoints.push(NodeEndpoint {
+            node_id: leader,
+            host: &endpoint.host,
+            port: i32::from(endpoint.port),
+            rack: broker.rack.as_deref(),
+            ..Default::default()
+        });
+    }
+}

@@ -1,0 +1,285 @@
+//! The two queues between network threads and handler threads, and the loop of a handler thread.
+//!
+//! Requests go through one bounded channel for all threads (N6). Answers come back through one queue per network thread; each
+//! connection has at most one request in flight (N4), so that queue is bounded by the number of connections.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use mio::Waker;
+use parking_lot::{Condvar, Mutex};
+
+use super::connection::Serial;
+use super::{Outcome, Request, Service, Waiter};
+
+/// Answers on their way to one network thread.
+#[derive(Debug)]
+pub(crate) struct ResponseQueue {
+    answers: Mutex<Vec<Answer>>,
+    waker: Waker,
+    /// True while the network thread sleeps in its poll, or is about to: only then does it cost a system call to wake it.
+    asleep: AtomicBool,
+    /// True if someone called since the thread last began a pass.
+    called: AtomicBool,
+    stopped: AtomicBool,
+}
+
+/// One answer.
+pub(crate) struct Answer {
+    pub(crate) slot: usize,
+    pub(crate) serial: Serial,
+    pub(crate) outcome: Outcome,
+    /// The request's buffer, for the next one.
+    pub(crate) buffer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("slot", &self.slot)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the answer to one request goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Responder {
+    pub(crate) queue: Arc<ResponseQueue>,
+    pub(crate) slot: usize,
+    pub(crate) serial: Serial,
+}
+
+impl Responder {
+    /// Answers the request. A second answer, or one after the connection has gone, is dropped.
+    pub(crate) fn send(&self, outcome: Outcome, buffer: Vec<u8>) {
+        self.queue.push(Answer { slot: self.slot, serial: self.serial, outcome, buffer });
+    }
+}
+
+impl ResponseQueue {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self {
+            answers: Mutex::default(),
+            waker,
+            asleep: AtomicBool::new(false),
+            called: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    fn push(&self, answer: Answer) {
+        self.answers.lock().push(answer);
+        self.wake();
+    }
+
+    /// Makes the network thread begin another pass; ends its poll, if it sleeps.
+    pub(crate) fn wake(&self) {
+        self.called.store(true, Ordering::SeqCst);
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "cannot wake a network thread; it goes on at its next timer");
+        }
+    }
+
+    /// Takes all answers, in the order in which they came.
+    pub(crate) fn drain(&self, into: &mut Vec<Answer>) {
+        into.append(&mut self.answers.lock());
+    }
+
+    /// Called before the poll: false if someone called meanwhile. The order here (say "asleep", then look) and in
+    /// [`ResponseQueue::wake`] (call, then look) makes sure that a call is either seen here or ends the poll.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        let quiet = !self.called.load(Ordering::SeqCst);
+        if !quiet {
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        quiet
+    }
+
+    /// Called after the poll, before a pass looks at answers, hand-overs and stalled requests.
+    pub(crate) fn begin_pass(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+        self.called.store(false, Ordering::SeqCst);
+    }
+
+    /// Tells the network thread to close its connections and end.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+}
+
+/// What a handler thread takes from the channel.
+pub(crate) enum Work {
+    /// A request to handle.
+    Request(Request),
+    /// A wait that has reached its deadline and may have to read from a disk. At most one per connection.
+    Expired(Arc<dyn Waiter>),
+}
+
+/// The bounded queue of requests (N6).
+pub(crate) struct RequestChannel {
+    state: Mutex<State>,
+    arrived: Condvar,
+    requests_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Work>,
+    bytes: usize,
+    /// Handler threads that sleep.
+    idle: usize,
+    stopped: bool,
+    /// Network threads that hold a request for which there was no room.
+    starved: Vec<Arc<ResponseQueue>>,
+}
+
+impl RequestChannel {
+    /// `queued.max.requests` and `queued.max.request.bytes`.
+    pub(crate) fn new(requests_max: usize, bytes_max: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            requests_max: requests_max.max(1),
+            bytes_max,
+        }
+    }
+
+    /// Queues a request. When there is no room it comes back, and the network thread is woken once there is (N6, N7): it stops
+    /// reading meanwhile and goes on writing.
+    pub(crate) fn offer(&self, request: Request, from: &Arc<ResponseQueue>) -> Result<(), Request> {
+        let mut state = self.state.lock();
+        let bytes = request.frame.bytes().len();
+        // a single request larger than the bound must pass, or nothing ever would
+        let over = !state.queue.is_empty() && state.bytes.saturating_add(bytes) > self.bytes_max;
+        if state.queue.len() >= self.requests_max || over {
+            if !state.starved.iter().any(|queue| Arc::ptr_eq(queue, from)) {
+                state.starved.push(Arc::clone(from));
+            }
+            return Err(request);
+        }
+        state.bytes += bytes;
+        state.queue.push_back(Work::Request(request));
+        self.notify(state);
+        Ok(())
+    }
+
+    /// Queues the end of a wait; bounded by the number of connections, so it needs no room.
+    pub(crate) fn offer_expired(&self, waiter: Arc<dyn Waiter>) {
+        let mut state = self.state.lock();
+        state.queue.push_back(Work::Expired(waiter));
+        self.notify(state);
+    }
+
+    fn notify(&self, state: parking_lot::MutexGuard<'_, State>) {
+        let sleeper = state.idle > 0;
+        drop(state);
+        if sleeper {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// The next piece of work; waits for one until `until`. `None` when the time has come or the channel is stopped.
+    pub(crate) fn take(&self, until: Option<Instant>) -> Option<Work> {
+        let mut state = self.state.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(work) = state.queue.pop_front() {
+                if let Work::Request(request) = &work {
+                    state.bytes -= request.frame.bytes().len();
+                }
+                let starved = std::mem::take(&mut state.starved);
+                drop(state);
+                for queue in starved {
+                    queue.wake();
+                }
+                return Some(work);
+            }
+            state.idle += 1;
+            let timed_out = match until {
+                Some(until) => self.arrived.wait_until(&mut state, until).timed_out(),
+                None => {
+                    self.arrived.wait(&mut state);
+                    false
+                }
+            };
+            state.idle -= 1;
+            if timed_out && state.queue.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// Drops what is queued and ends the handler threads (N15).
+    pub(crate) fn stop(&self) {
+        let dropped = {
+            let mut state = self.state.lock();
+            state.stopped = true;
+            std::mem::take(&mut state.queue)
+        };
+        self.arrived.notify_all();
+        drop(dropped);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+}
+
+/// A handler thread: takes work until the channel stops. The one with `timed` also does the timed work (no thread of its own
+/// for that: an embedded broker is to be small).
+pub(crate) fn run_handler(service: &dyn Service, channel: &RequestChannel, timed: bool) {
+    let mut next_tick = timed.then(|| service.tick(Instant::now()));
+    loop {
+        match channel.take(next_tick) {
+            Some(Work::Request(mut request)) => {
+                let outcome = handle_guarded(service, &mut request);
+                let Request { frame, responder, .. } = request;
+                responder.send(outcome, frame.into_buffer());
+            }
+            Some(Work::Expired(waiter)) => expire_guarded(&*waiter),
+            None if channel.is_stopped() => return,
+            None => {}
+        }
+        if let Some(due) = next_tick {
+            let now = Instant::now();
+            if now >= due {
+                next_tick = Some(catch_unwind(AssertUnwindSafe(|| service.tick(now))).unwrap_or_else(|_| {
+                    tracing::error!("timed work panicked; it is tried again in a second");
+                    now + std::time::Duration::from_secs(1)
+                }));
+            }
+        }
+    }
+}
+
+/// Handles a request; whatever happens, there is an outcome (G8).
+pub(crate) fn handle_guarded(service: &dyn Service, request: &mut Request) -> Outcome {
+    if let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| service.handle(request))) {
+        return outcome;
+    }
+    catch_unwind(AssertUnwindSafe(|| service.handle_panicked(request)))
+        .unwrap_or_else(|_| Outcome::Close("the handler of its request failed".to_owned()))
+}
+
+/// Ends a wait; a panic in it closes nothing else.
+pub(crate) fn expire_guarded(waiter: &dyn Waiter) {
+    if catch_unwind(AssertUnwindSafe(|| waiter.expire())).is_err() {
+        tracing::error!("the end of a waiting request panicked");
+        waiter.cancel();
+    }
+}

@@ -1,0 +1,377 @@
+//! The network with an echo behind it, over real sockets.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::*;
+
+/// Answers a frame with its bytes. The first byte says how: `e` at once, `h` in a handler thread, `n` not at all, `p` by a
+/// panic, `b` after [`Echo::release`], `w` by waiting for [`Echo::release`] in the purgatory's way, `t` by waiting for a deadline
+/// that has passed, `c` by closing.
+struct Echo {
+    released: Mutex<bool>,
+    release: Condvar,
+    waiting: Mutex<Vec<Arc<EchoWaiter>>>,
+    waiters: mpsc::Sender<Arc<EchoWaiter>>,
+    handled: AtomicUsize,
+}
+
+struct EchoWaiter {
+    responder: Responder,
+    body: Vec<u8>,
+    cancelled: AtomicBool,
+}
+
+fn response(body: &[u8]) -> Outcome {
+    let mut head = (body.len() as i32).to_be_bytes().to_vec();
+    head.extend_from_slice(body);
+    Outcome::Respond(Response::new(head, Vec::new()))
+}
+
+impl Waiter for EchoWaiter {
+    fn expire(&self) {
+        self.responder.send(response(&self.body), Vec::new());
+    }
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Echo {
+    fn release(&self) {
+        *self.released.lock() = true;
+        self.release.notify_all();
+        for waiter in self.waiting.lock().drain(..) {
+            waiter.expire();
+        }
+    }
+}
+
+impl Service for Echo {
+    fn route(&self, frame: &[u8]) -> Route {
+        if matches!(frame[0], b'h' | b'b') { Route::Handler } else { Route::Inline }
+    }
+
+    fn handle(&self, request: &mut Request) -> Outcome {
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        let body = request.frame.bytes().to_vec();
+        match body[0] {
+            b'n' => Outcome::NoResponse,
+            b'p' => panic!("on purpose"),
+            b'c' => Outcome::Close("on purpose".to_owned()),
+            b'b' => {
+                let mut released = self.released.lock();
+                while !*released {
+                    self.release.wait(&mut released);
+                }
+                response(&body)
+            }
+            kind @ (b'w' | b't') => {
+                let responder = request.responder.clone();
+                let waiter = Arc::new(EchoWaiter { responder, body, cancelled: AtomicBool::new(false) });
+                let far = Duration::from_secs(if kind == b'w' { 3600 } else { 0 });
+                self.waiting.lock().push(Arc::clone(&waiter));
+                self.waiters.send(Arc::clone(&waiter)).unwrap();
+                Outcome::Wait(Pending { waiter, deadline: Instant::now() + far, route: Route::Handler })
+            }
+            _ => response(&body),
+        }
+    }
+
+    fn handle_panicked(&self, _request: &mut Request) -> Outcome {
+        response(b"panicked")
+    }
+
+    fn tick(&self, now: Instant) -> Instant {
+        now + Duration::from_secs(3600)
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    echo: Arc<Echo>,
+    waiters: mpsc::Receiver<Arc<EchoWaiter>>,
+    quota: Arc<ConnectionQuota>,
+    channel: Arc<RequestChannel>,
+    queues: Vec<Arc<ResponseQueue>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Options {
+    network_threads: usize,
+    requests_max: usize,
+    connections_max: usize,
+    idle_max: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { network_threads: 1, requests_max: 500, connections_max: usize::MAX, idle_max: None }
+    }
+}
+
+impl Server {
+    fn start(options: Options) -> Self {
+        let (waiters_tx, waiters) = mpsc::channel();
+        let echo = Arc::new(Echo {
+            released: Mutex::new(false),
+            release: Condvar::new(),
+            waiting: Mutex::default(),
+            waiters: waiters_tx,
+            handled: AtomicUsize::new(0),
+        });
+        let service: Arc<dyn Service> = echo.clone();
+        let config = SocketConfig {
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            frame_bytes_max: 1 << 20,
+            backlog: 50,
+            idle_max: options.idle_max,
+        };
+        let listener = bind("127.0.0.1:0".parse().unwrap(), &config).unwrap();
+        let address = listener.local_addr().unwrap();
+        let quota = Arc::new(ConnectionQuota::new(options.connections_max, usize::MAX));
+        let channel = Arc::new(RequestChannel::new(options.requests_max, usize::MAX));
+        let mut network: Vec<NetworkThread> = (0..options.network_threads)
+            .map(|_| NetworkThread::new(Arc::clone(&service), Arc::clone(&channel), config.clone()).unwrap())
+            .collect();
+        let queues = network.iter().map(NetworkThread::queue).collect();
+        let others: Vec<_> = network[1..].iter().map(NetworkThread::handover).collect();
+        network[0].accept_from(listener, &quota, &others).unwrap();
+        let mut threads: Vec<_> =
+            network.into_iter().map(|thread| std::thread::spawn(move || thread.run())).collect();
+        let handler = Arc::clone(&channel);
+        threads.push(std::thread::spawn(move || run_handler(&*service, &handler, true)));
+        Self { address, echo, waiters, quota, channel, queues, threads }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.echo.release();
+        for queue in &self.queues {
+            queue.stop();
+        }
+        self.channel.stop();
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn send(stream: &mut TcpStream, body: &[u8]) {
+    let mut frame = (body.len() as i32).to_be_bytes().to_vec();
+    frame.extend_from_slice(body);
+    stream.write_all(&frame).unwrap();
+}
+
+fn receive(stream: &mut TcpStream) -> Vec<u8> {
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).unwrap();
+    let mut body = vec![0; i32::from_be_bytes(size) as usize];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 16]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_wherever_they_run() {
+    // N4
+    let server = Server::start(Options { network_threads: 2, ..Options::default() });
+    let mut stream = server.connect();
+    let bodies: Vec<String> = (0..50).map(|n| format!("{}{n}", if n % 3 == 0 { 'h' } else { 'e' })).collect();
+    for body in &bodies {
+        send(&mut stream, body.as_bytes());
+    }
+    for body in &bodies {
+        assert_eq!(receive(&mut stream), body.as_bytes());
+    }
+}
+
+#[test]
+fn a_large_frame_and_its_answer_pass_through_small_socket_buffers() {
+    let server = Server::start(Options::default());
+    let mut stream = server.connect();
+    let body = vec![b'e'; 1 << 20];
+    let mut writer = stream.try_clone().unwrap();
+    let sent = body.clone();
+    let writing = std::thread::spawn(move || {
+        send(&mut writer, &sent);
+        send(&mut writer, b"e after");
+    });
+    assert!(receive(&mut stream) == body);
+    assert_eq!(receive(&mut stream), b"e after");
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_frame_out_of_bounds_closes_only_its_own_connection() {
+    // N8
+    let server = Server::start(Options::default());
+    let mut good = server.connect();
+    for size in [-1i32, 0, (1 << 20) + 1, i32::MAX] {
+        let mut bad = server.connect();
+        bad.write_all(&size.to_be_bytes()).unwrap();
+        assert!(is_closed(&mut bad), "a frame of {size} bytes");
+    }
+    send(&mut good, b"e");
+    assert_eq!(receive(&mut good), b"e");
+}
+
+#[test]
+fn a_panicking_handler_answers_and_the_connection_stays() {
+    // G8
+    let server = Server::start(Options::default());
+    let mut stream = server.connect();
+    send(&mut stream, b"p");
+    send(&mut stream, b"e");
+    assert_eq!(receive(&mut stream), b"panicked");
+    assert_eq!(receive(&mut stream), b"e");
+}
+
+#[test]
+fn a_request_without_a_response_lets_the_next_one_pass_and_a_refused_one_closes() {
+    // N13
+    let server = Server::start(Options::default());
+    let mut stream = server.connect();
+    send(&mut stream, b"n");
+    send(&mut stream, b"e");
+    assert_eq!(receive(&mut stream), b"e");
+    send(&mut stream, b"c");
+    assert!(is_closed(&mut stream));
+}
+
+#[test]
+fn a_full_queue_stops_reading_and_not_writing() {
+    // N6
+    let server = Server::start(Options { requests_max: 1, ..Options::default() });
+    let mut blocked: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    let mut other = server.connect();
+    send(&mut other, b"w");
+    let waiter = server.waiters.recv().unwrap();
+    for stream in &mut blocked {
+        send(stream, b"b"); // the first occupies the handler, the second the queue, the others wait for room
+    }
+    let mut late = server.connect();
+    send(&mut late, b"e");
+    // an answer gets out although nothing is read
+    waiter.expire();
+    assert_eq!(receive(&mut other), b"w");
+    server.echo.release();
+    for stream in &mut blocked {
+        assert_eq!(receive(stream), b"b");
+    }
+    assert_eq!(receive(&mut late), b"e");
+}
+
+#[test]
+fn a_waiting_request_ends_by_its_event_its_deadline_or_its_connection() {
+    // W1
+    let server = Server::start(Options::default());
+    let mut stream = server.connect();
+    send(&mut stream, b"t");
+    assert_eq!(receive(&mut stream), b"t");
+    send(&mut stream, b"w");
+    server.waiters.recv().unwrap();
+    let waiter = server.waiters.recv().unwrap();
+    waiter.expire();
+    waiter.expire(); // the second answer is dropped
+    assert_eq!(receive(&mut stream), b"w");
+    send(&mut stream, b"e");
+    assert_eq!(receive(&mut stream), b"e");
+
+    send(&mut stream, b"w");
+    let waiter = server.waiters.recv().unwrap();
+    drop(stream);
+    while !waiter.cancelled.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+
+    let mut stream = server.connect();
+    send(&mut stream, b"w");
+    let waiter = server.waiters.recv().unwrap();
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(); // close by a reset
+    drop(stream);
+    while !waiter.cancelled.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_peer_that_has_sent_all_still_gets_its_answers() {
+    let server = Server::start(Options::default());
+    let mut stream = server.connect();
+    send(&mut stream, b"h1");
+    send(&mut stream, b"e2");
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(receive(&mut stream), b"h1");
+    assert_eq!(receive(&mut stream), b"e2");
+    assert!(is_closed(&mut stream));
+}
+
+#[test]
+fn connections_over_the_limit_wait_for_a_free_place() {
+    // N10
+    let server = Server::start(Options { connections_max: 2, ..Options::default() });
+    let mut first = server.connect();
+    let mut second = server.connect();
+    for stream in [&mut first, &mut second] {
+        send(stream, b"e");
+        assert_eq!(receive(stream), b"e");
+    }
+    let mut third = server.connect();
+    send(&mut third, b"e3");
+    assert_eq!(server.quota.open(), 2);
+    drop(first);
+    assert_eq!(receive(&mut third), b"e3");
+}
+
+#[test]
+fn two_hundred_connections_come_and_go() {
+    let server = Server::start(Options { network_threads: 2, ..Options::default() });
+    for _ in 0..2 {
+        let mut streams: Vec<_> = (0..100).map(|_| server.connect()).collect();
+        for (n, stream) in streams.iter_mut().enumerate() {
+            match n % 3 {
+                0 => send(stream, b"e"),
+                1 => stream.write_all(&[0, 0, 0, 9, b'e']).unwrap(), // half a frame
+                _ => {}
+            }
+        }
+        for stream in streams.iter_mut().step_by(3) {
+            assert_eq!(receive(stream), b"e");
+        }
+    }
+    while server.quota.open() > 0 {
+        std::thread::yield_now();
+    }
+    let mut stream = server.connect();
+    send(&mut stream, b"e");
+    assert_eq!(receive(&mut stream), b"e");
+}
+
+#[test]
+fn a_silent_connection_is_closed() {
+    // N9
+    let server = Server::start(Options { idle_max: Some(Duration::from_millis(20)), ..Options::default() });
+    let mut stream = server.connect();
+    assert!(is_closed(&mut stream));
+}

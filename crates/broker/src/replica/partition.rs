@@ -1,0 +1,463 @@
+//! One hosted partition: the leader's log and its high watermark.
+//!
+//! All that can change sits behind one lock: appends hold it alone, reads share it. Whoever has changed a partition calls
+//! [`Partition::fetch_waiters`]`.notify()` afterwards, without the lock (W3).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use rohrpost_log::{AppendInfo, LeaderChecks, Log, LogError};
+use rohrpost_protocol::ErrorCode;
+
+use crate::purgatory::FetchWaiters;
+
+/// A partition of which this broker has a replica.
+pub(crate) struct Partition {
+    topic: Arc<str>,
+    index: i32,
+    state: RwLock<State>,
+    fetch_waiters: FetchWaiters,
+}
+
+struct State {
+    log: Hold,
+    leader_epoch: i32,
+    is_leader: bool,
+    in_sync: InSync,
+    /// Effective: never above the number of replicas (P7, R35).
+    min_in_sync: usize,
+    high_watermark: i64,
+    /// True while an append runs. Found true by the next one, the last append has panicked: what the log holds in memory may
+    /// not be what it holds on disk, and only a restart knows.
+    appending: bool,
+}
+
+enum Hold {
+    Online(Box<Log>),
+    /// Its log could not be opened, or its directory failed (D30).
+    Offline,
+    /// The topic was deleted.
+    Deleted,
+}
+
+/// The in-sync set of a leader.
+///
+/// With several replicas a leader that has asked the controller for a change does not know whether the change holds: then the
+/// *maximal* set is the union of both, and only what all of it has is committed (R-rules, chapter 9). With one replica there is
+/// nothing to ask for, and the maximal set is the committed one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InSync {
+    committed: Vec<i32>,
+}
+
+impl InSync {
+    pub(crate) fn committed(ids: Vec<i32>) -> Self {
+        Self { committed: ids }
+    }
+
+    /// What P7 counts.
+    fn committed_len(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// What the high watermark is computed over.
+    fn maximal(&self) -> &[i32] {
+        &self.committed
+    }
+}
+
+/// What metadata says of this replica.
+#[derive(Debug, Clone)]
+pub(crate) struct Role {
+    pub(crate) is_leader: bool,
+    pub(crate) leader_epoch: i32,
+    pub(crate) in_sync: InSync,
+    /// Effective: never above the number of replicas.
+    pub(crate) min_in_sync: usize,
+}
+
+/// A batch that is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) base_offset: i64,
+    /// -1 unless the topic is LogAppendTime or the batch was a duplicate (P11, I2).
+    pub(crate) log_append_time_ms: i64,
+    pub(crate) log_start_offset: i64,
+}
+
+/// A batch that is not in the log, and what the answer says of it (P12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AppendFailure {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: Option<String>,
+    /// Index of the record in its batch, and what is wrong with it.
+    pub(crate) records: Vec<(i32, String)>,
+    /// -1 for errors found before the log.
+    pub(crate) log_start_offset: i64,
+}
+
+impl From<ErrorCode> for AppendFailure {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None, records: Vec::new(), log_start_offset: -1 }
+    }
+}
+
+/// The leader epoch that a client believes in; -1 = it does not say (F8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EpochCheck(pub(crate) i32);
+
+/// Who reads, which decides how far (F1, O2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// A consumer, to the high watermark. Without transactions the last stable offset is the same.
+    Consumer,
+    /// A follower, to the end of the log.
+    Replica(i32),
+}
+
+/// One partition of a fetch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadRequest {
+    pub(crate) reader: Reader,
+    pub(crate) epoch: EpochCheck,
+    pub(crate) offset: i64,
+    /// The epoch of the last batch that the reader has; -1 = it does not say (F9).
+    pub(crate) last_fetched_epoch: i32,
+    pub(crate) bytes_max: usize,
+    /// Return the first batch whole even if it is larger than `bytes_max` (F4).
+    pub(crate) at_least_one: bool,
+}
+
+/// What a read found. The offsets are those taken before the read (R32).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReadOutcome {
+    pub(crate) records: Bytes,
+    pub(crate) high_watermark: i64,
+    pub(crate) log_start_offset: i64,
+    /// The reader's log is no prefix of this one: the epoch and offset where they part (R24).
+    pub(crate) diverging: Option<(i32, i64)>,
+}
+
+/// An offset found by time, or an end of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FoundOffset {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) leader_epoch: i32,
+}
+
+impl FoundOffset {
+    /// O3: no error, just nothing.
+    pub(crate) const NOTHING: Self = Self { offset: -1, timestamp: -1, leader_epoch: -1 };
+}
+
+impl Partition {
+    /// A partition whose log is open, or (`None`) could not be opened.
+    pub(crate) fn new(topic: Arc<str>, index: i32, log: Option<Log>, role: Role) -> Self {
+        let mut state = State {
+            log: log.map_or(Hold::Offline, |log| Hold::Online(Box::new(log))),
+            leader_epoch: role.leader_epoch,
+            is_leader: role.is_leader,
+            in_sync: role.in_sync,
+            min_in_sync: role.min_in_sync,
+            high_watermark: 0,
+            appending: false,
+        };
+        state.begin_epoch();
+        state.raise_high_watermark();
+        Self { topic, index, state: RwLock::new(state), fetch_waiters: FetchWaiters::default() }
+    }
+
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    pub(crate) fn index(&self) -> i32 {
+        self.index
+    }
+
+    /// The fetches that wait here.
+    pub(crate) fn fetch_waiters(&self) -> &FetchWaiters {
+        &self.fetch_waiters
+    }
+
+    /// Follows a change of metadata.
+    pub(crate) fn set_role(&self, role: Role) {
+        let mut state = self.state.write();
+        state.leader_epoch = role.leader_epoch;
+        state.is_leader = role.is_leader;
+        state.in_sync = role.in_sync;
+        state.min_in_sync = role.min_in_sync;
+        state.begin_epoch();
+        state.raise_high_watermark();
+    }
+
+    /// Appends one batch as the leader (P6 to P8, chapter 6). `batch` is changed in place: base offset and leader epoch are
+    /// written into the bytes that came from the socket, and these go to the file (L14).
+    ///
+    /// # Errors
+    /// What to answer. Nothing of the batch is in the log then.
+    pub(crate) fn append(
+        &self,
+        batch: &mut [u8],
+        acks: i16,
+        checks: LeaderChecks,
+        now_ms: i64,
+    ) -> Result<Appended, AppendFailure> {
+        let mut state = self.state.write();
+        state.check_leader(EpochCheck(-1))?; // P6
+        if acks == -1 && state.in_sync.committed_len() < state.min_in_sync {
+            return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into()); // P7: before anything is written
+        }
+        let leader_epoch = state.leader_epoch;
+        if std::mem::replace(&mut state.appending, true) {
+            tracing::error!(topic = %self.topic, partition = self.index, "an append failed before; offline until a restart");
+            state.log = Hold::Offline;
+            return Err(ErrorCode::KAFKA_STORAGE_ERROR.into());
+        }
+        let Hold::Online(log) = &mut state.log else { return Err(ErrorCode::KAFKA_STORAGE_ERROR.into()) };
+        let result = log.append_as_leader(batch, leader_epoch, now_ms, checks);
+        let log_start = log.log_start_offset();
+        state.appending = false;
+        match result {
+            Ok(AppendInfo { first_offset, log_append_time, log_start_offset, .. }) => {
+                state.raise_high_watermark(); // L11
+                Ok(Appended {
+                    base_offset: first_offset,
+                    log_append_time_ms: log_append_time,
+                    log_start_offset,
+                })
+            }
+            Err(error) => Err(AppendFailure {
+                code: ErrorCode(error.code),
+                message: error.error_message().map(str::to_owned),
+                // P12
+                log_start_offset: if error.log_start_known { log_start } else { -1 },
+                records: error.record_errors.into_iter().map(|r| (r.batch_index, r.message)).collect(),
+            }),
+        }
+    }
+
+    /// Reads whole batches from the one that contains the offset (F3, F5).
+    ///
+    /// # Errors
+    /// F2, F8, R29, R30, and a storage error.
+    pub(crate) fn read(&self, request: ReadRequest) -> Result<ReadOutcome, ErrorCode> {
+        let state = self.state.read();
+        state.check_leader(request.epoch)?;
+        if let Reader::Replica(_) = request.reader {
+            // R29, F11: no replica but this one is in the assignment. With an epoch, a new replica tries again.
+            return Err(if request.epoch == EpochCheck(-1) {
+                ErrorCode::NOT_LEADER_OR_FOLLOWER
+            } else {
+                ErrorCode::UNKNOWN_LEADER_EPOCH
+            });
+        }
+        let log = state.online()?;
+        let (log_start_offset, end) = (log.log_start_offset(), log.log_end_offset());
+        let high_watermark = state.high_watermark;
+        let mut outcome = ReadOutcome { high_watermark, log_start_offset, ..ReadOutcome::default() };
+        // R30: below the log start it is out of range even if epochs diverge
+        if request.offset < log_start_offset {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        if request.last_fetched_epoch >= 0 {
+            match log.end_offset_for_epoch(request.last_fetched_epoch) {
+                None => return Err(ErrorCode::OFFSET_OUT_OF_RANGE), // R30: above all known epochs
+                Some((epoch, end)) if epoch < request.last_fetched_epoch || end < request.offset => {
+                    outcome.diverging = Some((epoch, end)); // R24, F9
+                    return Ok(outcome);
+                }
+                Some(_) => {}
+            }
+        }
+        if request.offset > end {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE); // F2
+        }
+        if request.offset < high_watermark {
+            let read = log.read(request.offset, request.bytes_max, high_watermark, request.at_least_one);
+            outcome.records = read.map_err(|error| self.code_of(&error))?.records;
+        }
+        Ok(outcome)
+    }
+
+    /// Bytes that a consumer could read from an offset on, counted up to `enough` (W6). `enough` of 1 needs no look at the log.
+    ///
+    /// # Errors
+    /// As [`Partition::read`]: the reader must be told.
+    pub(crate) fn available(
+        &self,
+        offset: i64,
+        enough: usize,
+        epoch: EpochCheck,
+    ) -> Result<usize, ErrorCode> {
+        let state = self.state.read();
+        state.check_leader(epoch)?;
+        let log = state.online()?;
+        if offset < log.log_start_offset() || offset > log.log_end_offset() {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        if offset >= state.high_watermark {
+            return Ok(0);
+        }
+        if enough <= 1 {
+            return Ok(1);
+        }
+        let read = log.read(offset, enough, state.high_watermark, true);
+        Ok(read.map_err(|error| self.code_of(&error))?.records.len())
+    }
+
+    /// The log start and the high watermark, for tests, inspection and checkpoints. `None` if the log is not there.
+    pub(crate) fn offsets(&self) -> Option<(i64, i64)> {
+        let state = self.state.read();
+        Some((state.online().ok()?.log_start_offset(), state.high_watermark))
+    }
+
+    /// Latest offset (O2).
+    ///
+    /// # Errors
+    /// F8 and a storage error.
+    pub(crate) fn latest(&self, reader: Reader, epoch: EpochCheck) -> Result<FoundOffset, ErrorCode> {
+        let state = self.state.read();
+        state.check_leader(epoch)?;
+        let log = state.online()?;
+        let offset = match reader {
+            Reader::Consumer => state.high_watermark,
+            Reader::Replica(_) => log.log_end_offset(),
+        };
+        Ok(FoundOffset { offset, timestamp: -1, leader_epoch: state.leader_epoch })
+    }
+
+    /// Earliest offset (O1, O2).
+    ///
+    /// # Errors
+    /// F8 and a storage error.
+    pub(crate) fn earliest(&self, epoch: EpochCheck) -> Result<FoundOffset, ErrorCode> {
+        let state = self.state.read();
+        state.check_leader(epoch)?;
+        let log = state.online()?;
+        let offset = log.log_start_offset();
+        Ok(FoundOffset { offset, timestamp: -1, leader_epoch: log.epoch_at(offset).unwrap_or(-1) })
+    }
+
+    /// The first record at or after a time (O3).
+    ///
+    /// # Errors
+    /// F8 and a storage error.
+    pub(crate) fn by_timestamp(&self, timestamp: i64, epoch: EpochCheck) -> Result<FoundOffset, ErrorCode> {
+        self.find(epoch, |log| log.offset_for_timestamp(timestamp))
+    }
+
+    /// The record with the largest time (O1, -3).
+    ///
+    /// # Errors
+    /// F8 and a storage error.
+    pub(crate) fn largest_timestamp(&self, epoch: EpochCheck) -> Result<FoundOffset, ErrorCode> {
+        self.find(epoch, Log::offset_of_max_timestamp)
+    }
+
+    fn find(
+        &self,
+        epoch: EpochCheck,
+        search: impl FnOnce(&Log) -> Result<Option<rohrpost_log::TimestampOffset>, LogError>,
+    ) -> Result<FoundOffset, ErrorCode> {
+        let state = self.state.read();
+        state.check_leader(epoch)?;
+        let log = state.online()?;
+        let found = search(log).map_err(|error| self.code_of(&error))?;
+        Ok(match found {
+            Some(found) if found.offset < state.high_watermark => FoundOffset {
+                offset: found.offset,
+                timestamp: found.timestamp,
+                leader_epoch: log.epoch_at(found.offset).unwrap_or(-1),
+            },
+            _ => FoundOffset::NOTHING,
+        })
+    }
+
+    /// Runs something on the log, for checkpoints and syncs. `None` if the log is not there.
+    pub(crate) fn with_log<R>(&self, f: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        match &mut self.state.write().log {
+            Hold::Online(log) => Some(f(log)),
+            Hold::Offline | Hold::Deleted => None,
+        }
+    }
+
+    /// Takes the log away: the partition is deleted, or the broker stops. Waiters are not told; the caller notifies.
+    pub(crate) fn take_log(&self, deleted: bool) -> Option<Box<Log>> {
+        let hold = std::mem::replace(
+            &mut self.state.write().log,
+            if deleted { Hold::Deleted } else { Hold::Offline },
+        );
+        match hold {
+            Hold::Online(log) => Some(log),
+            Hold::Offline | Hold::Deleted => None,
+        }
+    }
+
+    fn code_of(&self, error: &LogError) -> ErrorCode {
+        let code = ErrorCode(error.code());
+        if code != ErrorCode::OFFSET_OUT_OF_RANGE {
+            tracing::error!(topic = %self.topic, partition = self.index, %error, "cannot read");
+        }
+        code
+    }
+}
+
+impl State {
+    /// P6, F8.
+    fn check_leader(&self, EpochCheck(epoch): EpochCheck) -> Result<(), ErrorCode> {
+        match self.log {
+            Hold::Deleted => return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            Hold::Offline => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
+            Hold::Online(_) => {}
+        }
+        if epoch >= 0 && epoch < self.leader_epoch {
+            return Err(ErrorCode::FENCED_LEADER_EPOCH);
+        }
+        if epoch > self.leader_epoch {
+            return Err(ErrorCode::UNKNOWN_LEADER_EPOCH);
+        }
+        if !self.is_leader {
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
+        Ok(())
+    }
+
+    fn online(&self) -> Result<&Log, ErrorCode> {
+        match &self.log {
+            Hold::Online(log) => Ok(log),
+            Hold::Offline => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+            Hold::Deleted => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        }
+    }
+
+    /// R16: a leader notes where its epoch begins before it appends anything, also when nothing is appended for long: clients
+    /// name this epoch in their next request.
+    fn begin_epoch(&mut self) {
+        if let Hold::Online(log) = &mut self.log
+            && self.is_leader
+            && log.latest_epoch().is_none_or(|latest| latest < self.leader_epoch)
+            && let Err(error) = log.assign_epoch(self.leader_epoch)
+        {
+            tracing::error!(%error, "cannot note the leader epoch");
+        }
+    }
+
+    /// L11: the high watermark is the smallest end of the maximal in-sync set's logs. The only member is this replica, so it is
+    /// the own end; followers' ends come in here.
+    fn raise_high_watermark(&mut self) {
+        if let Hold::Online(log) = &self.log
+            && self.is_leader
+        {
+            debug_assert!(
+                self.in_sync.maximal().len() <= 1,
+                "followers need their ends in the high watermark"
+            );
+            let end = log.log_end_offset();
+            debug_assert!(end >= self.high_watermark, "the high watermark of a leader never falls");
+            self.high_watermark = end;
+        }
+    }
+}
