@@ -518,6 +518,7 @@ impl SenderCore {
         if code.is_ok() && answer.producer_id >= 0 && answer.producer_epoch >= 0 {
             ids.got(Identity { producer_id: answer.producer_id, epoch: answer.producer_epoch });
             self.shared.stats.has_identity.store(true, Ordering::Release);
+            self.tell_trouble();
             self.shared.metadata.wake_all();
             return;
         }
@@ -533,6 +534,8 @@ impl SenderCore {
             }
             _ => {
                 warn!("InitProducerId failed, trying again: {code}");
+                let text = format!("no producer id yet: InitProducerId was answered with {code}");
+                self.shared.metadata.set_trouble(Some(text.into()));
                 self.identity_failed(now_ms);
             }
         }

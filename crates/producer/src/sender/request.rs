@@ -73,8 +73,11 @@ impl Request {
             }
             // IDM-1
             Body::InitProducerId => {
-                let message =
-                    InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..Default::default() };
+                let message = InitProducerIdRequest {
+                    transactional_id: None,
+                    transaction_timeout_ms: i32::MAX,
+                    ..Default::default()
+                };
                 encode_request(&message, version, correlation_id, client_id)
             }
         };
