@@ -28,7 +28,7 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     /// `listeners`, without those of `controller.listener.names`: the controller is in this process.
     pub listeners: Vec<Listener>,
-    /// `advertised.listeners`; empty: the listeners with the ports really bound (N14).
+    /// `advertised.listeners`; empty: the listeners with the ports really bound.
     pub advertised_listeners: Vec<Listener>,
     /// `num.network.threads`.
     pub num_network_threads: usize,
@@ -470,3 +470,6 @@ const USED: &[&str] = &[
     "replica.high.watermark.checkpoint.interval.ms",
     "metadata.log.segment.bytes",
 ];
+
+#[cfg(test)]
+mod tests;

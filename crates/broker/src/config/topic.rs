@@ -387,3 +387,19 @@ const TOPIC_KEYS: &[TopicKey] = &[
         &[("unclean.leader.election.enable", Unit::Same)],
     ),
 ];
+
+/// For the test that compares the table with the reference: name, kind, default, whether it is served, synonyms.
+#[cfg(test)]
+pub(super) fn for_each_key(
+    mut f: impl FnMut(&'static str, Kind, Option<&'static str>, bool, Vec<&'static str>),
+) {
+    for key in TOPIC_KEYS {
+        let synonyms = key.synonyms.iter().map(|(name, _)| *name).collect();
+        f(key.name, key.kind, key.default, key.stage == Stage::Served, synonyms);
+    }
+}
+
+#[cfg(test)]
+pub(super) fn key_count() -> usize {
+    TOPIC_KEYS.len()
+}

@@ -107,7 +107,7 @@ impl Controller {
         Ok(Proposal::nothing(answer(broker.fenced, false)))
     }
 
-    /// Fences one broker that is gone: one that an earlier process has left unfenced in the log. One at a time (C11); `None`
+    /// Fences one broker that is gone: one that an earlier process has left unfenced in the log. One at a time; `None`
     /// when there is none left. A broker within this process cannot die alone, but for a command of the cluster's owner
     /// ([`Controller::fence_broker`]).
     pub fn fence_one_left_over(&mut self) -> Result<Option<Proposal<i32>>, ApiError> {
@@ -115,11 +115,10 @@ impl Controller {
         let Some(broker) = self.image().alive_brokers().find(left_over).cloned() else { return Ok(None) };
         let mut changes = Changes::default();
         self.fence(&broker, false, &mut changes)?;
-        // C11
         Ok(Some(changes.atomic(broker.id)))
     }
 
-    /// Fences a broker whose session has ended (C11, C12).
+    /// Fences a broker whose session has ended (C12).
     pub fn fence_broker(&mut self, id: i32) -> Result<Proposal<()>, ApiError> {
         let Some(broker) = self.image().broker(id).cloned() else {
             return Err(ApiError::new(

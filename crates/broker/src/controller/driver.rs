@@ -90,6 +90,9 @@ impl LocalController {
             log: Some(log),
             stopped: String::new(),
         };
+        if let Some(abort) = state.controller.abort_left_over()? {
+            state.commit(abort, clock())?;
+        }
         let begin = state.controller.begin_epoch()?;
         state.commit(begin, clock())?;
         while let Some(proposal) = state.controller.fence_one_left_over()? {
@@ -106,7 +109,7 @@ impl LocalController {
         })
     }
 
-    /// Fences a broker of this process that is stopped without saying goodbye (C11).
+    /// Fences a broker of this process that is stopped without saying goodbye.
     ///
     /// # Errors
     /// BROKER_ID_NOT_REGISTERED, KAFKA_STORAGE_ERROR.

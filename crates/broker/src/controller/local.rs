@@ -1,11 +1,11 @@
 //! The controller's decisions: a deterministic machine with a single owner (C22).
 //!
 //! A proposal goes in; records and an answer come out. The machine does no I/O, reads no clock and draws its randomness from the
-//! seed that it was handed. Nothing changes by deciding: the driver writes the records and then gives back the image that they
+//! seed that it was handed. Nothing changes by deciding, except the draws and the sessions: the driver writes the records and then gives back the image that they
 //! lead to ([`Controller::committed`]). So a decision is always made from committed metadata alone.
 //!
-//! Missing here, and needed once a cluster has several brokers: sessions that end by silence (C11; the process itself fences
-//! its brokers today), AlterPartition (13.4), reassignment, preferred elections, ELR (the feature stays off: it is not
+//! Missing here, and needed once a cluster has several brokers: sessions that end by silence (the process itself fences its
+//! brokers today), AlterPartition (13.4), reassignment, preferred elections, ELR (the feature stays off: it is not
 //! finalised).
 
 use std::collections::BTreeMap;
@@ -74,18 +74,26 @@ impl Controller {
         self.replay = replay;
     }
 
-    /// The first records of a new controller epoch: what an unfinished transaction left is dropped (C5), an empty log is
-    /// bootstrapped in one metadata transaction (C23), the controller registers.
+    /// Drops what an earlier controller left of an unfinished metadata transaction (C5). `None` if there is nothing. Comes
+    /// before anything else of a new epoch: until then the image is not the one before that transaction.
+    pub fn abort_left_over(&mut self) -> Result<Option<Proposal<()>>, ApiError> {
+        // C5
+        if self.replay.open_transaction().is_none() {
+            return Ok(None);
+        }
+        let mut changes = Changes::default();
+        let reason = Some("the controller that began it has stopped");
+        changes.push(AbortTransactionRecord { reason, ..Default::default() })?;
+        Ok(Some(changes.atomic(())))
+    }
+
+    /// The first records of a new controller epoch: an empty log is bootstrapped in one metadata transaction (C23), the
+    /// controller registers.
     ///
     /// # Errors
     /// UNSUPPORTED_VERSION when the log was written at a metadata.version that this version does not know.
     pub fn begin_epoch(&mut self) -> Result<Proposal<()>, ApiError> {
         let mut changes = Changes::default();
-        if self.replay.open_transaction().is_some() {
-            // C5
-            let reason = Some("the controller that began it has stopped");
-            changes.push(AbortTransactionRecord { reason, ..Default::default() })?;
-        }
         match self.image().features.get(METADATA_VERSION_FEATURE) {
             None => self.bootstrap(&mut changes)?,
             Some(&level) if level <= METADATA_VERSION => {}

@@ -4,7 +4,7 @@
 //! controller epoch begins with a LeaderChange control record (C7), a change is one batch or one metadata transaction (C5),
 //! and it is synced before anybody hears of it (C21). Kafka's dump tool reads the files with its cluster-metadata decoder (C26).
 //!
-//! Snapshots (C6) are not written yet: [`MetadataLog::snapshot_due`] says when one should be. They belong here: the image's
+//! Snapshots are not written yet: [`MetadataLog::snapshot_due`] says when one should be. They belong here: the image's
 //! records between a SnapshotHeader and a SnapshotFooter into `<end offset>-<epoch>.checkpoint`, then the log start moves up.
 
 use std::fmt;
@@ -161,7 +161,7 @@ impl MetadataLog {
         self.log.log_end_offset()
     }
 
-    /// Whether the log has grown so far that a snapshot should replace its beginning (C23). Nobody writes one yet.
+    /// Whether the log has grown so far that a snapshot should replace its beginning. Nobody writes one yet.
     pub fn snapshot_due(&self) -> bool {
         self.log.size_bytes() > SNAPSHOT_BYTES
     }

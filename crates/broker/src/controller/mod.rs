@@ -1,6 +1,6 @@
 //! The controller: who decides about topics, partitions, leaders and producer ids, and the door to it.
 //!
-//! A broker never invents metadata (J30). It knows its cluster through one interface, [`MetadataSource`], which has a stream of
+//! A broker never invents metadata. It knows its cluster through one interface, [`MetadataSource`], which has a stream of
 //! committed changes and a handful of proposals (C25). Today one thing stands behind it, the [`LocalController`]: one static
 //! controller in the process, without consensus. For high availability of metadata use Apache Kafka's controllers: the
 //! same interface is meant for a member of such a cluster.

@@ -183,7 +183,7 @@ pub struct BrokerRegistration {
     pub rack: Option<String>,
     /// The ids of its data directories: at least one, none reserved.
     pub log_dirs: Vec<Uuid>,
-    /// The broker epoch found in the clean-shutdown file, or -1 (C9).
+    /// The broker epoch found in the clean-shutdown file, or -1. Without ELR nothing depends on it yet.
     pub previous_broker_epoch: i64,
 }
 

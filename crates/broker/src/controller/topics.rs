@@ -17,7 +17,7 @@ use crate::metadata::{CLUSTER_METADATA_TOPIC, ConfigResource, MetadataImage, NO_
 const NAME_LEN_MAX: usize = 249;
 /// Most partitions that one request may create, as in Kafka.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
-/// The directory id of a replica whose broker has several directories: the broker will say which (J21).
+/// The directory id of a replica whose broker has several directories: the broker will say which.
 const DIRECTORY_UNASSIGNED: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// Answers in the order of a request.
@@ -235,7 +235,7 @@ fn new_partition(
     }
 }
 
-/// Where a broker's replica will lie: its directory, if it has only one (J21).
+/// Where a broker's replica will lie: its directory, if it has only one.
 fn directory(image: &MetadataImage, broker: i32) -> Uuid {
     match image.broker(broker).map(|broker| broker.log_dirs.as_slice()) {
         Some([only]) => *only,

@@ -26,6 +26,18 @@ fn segment(storage: &Arc<dyn Storage>) -> Vec<u8> {
     file.read_bytes(0, file.len().unwrap() as usize).unwrap().to_vec()
 }
 
+/// The names of the metadata records in whole batches.
+fn records(bytes: &[u8]) -> impl Iterator<Item = &'static str> {
+    let batches = Batches::new(bytes).map(Result::unwrap).filter(|b| !b.header().attributes.is_control());
+    batches.flat_map(|batch| {
+        let mut scratch = Vec::new();
+        let records = batch.records(&mut scratch, 1000).unwrap();
+        records
+            .map(|r| MetadataRecord::decode_value(r.unwrap().value.unwrap()).unwrap().0.name())
+            .collect::<Vec<_>>()
+    })
+}
+
 /// Whatever does not change when a controller starts again.
 fn lasting(image: &MetadataImage) -> (Vec<String>, i64, Vec<(String, i16)>) {
     let features = image.features.iter().map(|(name, level)| (name.clone(), *level)).collect();
@@ -47,12 +59,7 @@ fn a_new_log_begins_with_a_leader_change_and_one_bootstrap_transaction() {
         ControlRecord::LeaderChange(change) => assert_eq!(change.leader_id, 1),
         other => panic!("{other:?}"),
     }
-    let mut scratch = Vec::new();
-    let names: Vec<&str> = batches[1]
-        .records(&mut scratch, 1000)
-        .unwrap()
-        .map(|r| MetadataRecord::decode_value(r.unwrap().value.unwrap()).unwrap().0.name())
-        .collect();
+    let names: Vec<&str> = records(&bytes).collect();
     let expected =
         ["BeginTransactionRecord", "FeatureLevelRecord", "EndTransactionRecord", "RegisterControllerRecord"];
     assert_eq!(names, expected);
@@ -110,25 +117,32 @@ fn a_broker_that_was_left_unfenced_is_fenced_at_the_next_start_and_leads_again_a
 }
 
 #[test]
-fn a_torn_tail_ends_the_log_at_the_last_whole_change() {
-    // invariant 12: each prefix of whole batches is the image that was live there
+fn wherever_the_log_is_cut_a_start_finds_what_was_live_at_the_last_whole_change() {
+    // invariant 12, C5
     let (_, storage) = memory();
     let controller = start(&storage);
-    join(&controller, 5000);
-    create(&controller, "one").unwrap();
-    let whole = segment(&storage).len() as u64;
-    create(&controller, "two").unwrap();
+    // where the log ended, and what was live there
+    let mut live = vec![(segment(&storage).len(), vec![], 0)];
+    let broker_epoch = join(&controller, 5000);
+    for n in 0..4 {
+        create(&controller, &format!("topic-{n}")).unwrap();
+        live.push((segment(&storage).len(), topic_names(&controller.image()), 1000 * n));
+        controller.allocate_producer_ids(1, broker_epoch).unwrap();
+        live.push((segment(&storage).len(), topic_names(&controller.image()), 1000 * (n + 1)));
+    }
+    controller.delete_topics(&[TopicRef::Name("topic-2".into())]).remove(0).unwrap();
+    live.push((segment(&storage).len(), topic_names(&controller.image()), 4000));
     drop(controller);
-    let end = segment(&storage).len() as u64;
-    for cut in [end - 1, whole + 70, whole + 3] {
+    let bytes = segment(&storage);
+    for cut in (0..=bytes.len()).step_by(13) {
         let file = storage.open(SEGMENT, OpenMode::Existing).unwrap();
-        let bytes = segment(&storage);
-        file.set_len(cut).unwrap();
-        let again = start(&storage);
-        assert_eq!(topic_names(&again.image()), ["one"]);
-        drop(again);
         file.set_len(0).unwrap();
-        file.write_at(0, &bytes[..end as usize]).unwrap();
+        file.write_at(0, &bytes[..cut]).unwrap();
+        storage.remove("data/__cluster_metadata-0/leader-epoch-checkpoint").unwrap();
+        let image = start(&storage).image();
+        let (_, topics, ids) = live.iter().rev().find(|(end, ..)| *end <= cut).unwrap_or(&live[0]);
+        assert_eq!((&topic_names(&image), image.next_producer_id), (topics, *ids), "cut at {cut}");
+        assert_eq!(image.features["metadata.version"], 30);
     }
 }
 
@@ -163,11 +177,15 @@ fn a_change_larger_than_a_batch_is_one_transaction_and_half_of_it_is_none() {
     create(&again, "after").unwrap();
     drop(again);
     assert_eq!(topic_names(&start(&storage).image()), ["after", "small"]);
+    // C23: bootstrapped once, not again because the log began with an open end
+    let bytes = segment(&storage);
+    let features = records(&bytes).filter(|name| *name == "FeatureLevelRecord").count();
+    assert_eq!(features, 1);
 }
 
 #[test]
 fn a_failing_disk_is_an_error_and_ends_all_changes() {
-    // C21: what could not be synced is not answered as done
+    // C21, D31: what could not be synced is not answered as done
     let (memory, storage) = memory();
     let controller = start(&storage);
     join(&controller, 5000);

@@ -174,7 +174,7 @@ pub(crate) fn open_log(storage: &Arc<dyn Storage>) -> Log {
     };
     // whoever makes the data directory syncs its name
     storage.create_dir(DATA_DIR).unwrap();
-    storage.sync_dir("").unwrap();
+    let _ = storage.sync_dir("");
     let dir = LogDir::open(storage.clone(), DATA_DIR, &identity).unwrap();
     let config = MetadataLog::config(1 << 30);
     dir.open_log(CLUSTER_METADATA_TOPIC, 0, CLUSTER_METADATA_TOPIC_ID.0, config, NOW_MS, 0).unwrap()
