@@ -92,6 +92,11 @@ impl Delivery {
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
+    #[cfg(test)]
+    pub(crate) fn partition_for_test(&self) -> i32 {
+        self.completion.as_ref().map_or(-1, |completion| completion.partition.index())
+    }
+
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<Delivered, WaitError> {
         if wait::in_callback() && !self.is_done() {
             return Err(WaitError::InCallback(self)); // CMPL-6

@@ -200,7 +200,9 @@ impl Accumulator {
     ) -> Option<Delivery> {
         let record = candidate.record;
         let timestamp = record.timestamp.unwrap_or_else(|| clock.last_wall_ms());
-        let limit = self.settings.batch_size.max(candidate.size); // ACC-3
+        // ACC-3; but CFG-11: a batch.size of 0 or 1 means one record per batch, and the estimate has room for two small ones
+        let limit =
+            if self.settings.batch_size == 1 { 1 } else { self.settings.batch_size.max(candidate.size) };
         let scale = self.codec.scale(partition.ratio());
         let id = queue.next_id;
         queue.next_id += 1;

@@ -42,8 +42,10 @@ pub(crate) struct Batch {
     stamp: Option<Stamp>,
     /// The largest record's estimate (ACC-8).
     pub(super) max_record: usize,
-    /// It has left its queue and is counted there.
+    /// It has left its queue, and is counted as such.
     pub(super) is_out: bool,
+    /// It was taken out to be sent.
+    pub(super) was_drained: bool,
     /// Bytes of records when the sender last looked: does it grow?
     pub(super) seen_len: usize,
 }
@@ -93,6 +95,7 @@ impl Batch {
             stamp: None,
             max_record: 0,
             is_out: false,
+            was_drained: false,
             seen_len: 0,
         }
     }
@@ -296,14 +299,15 @@ impl Drop for Batch {
         if !self.is_out {
             self.partition.ledger().taken_out(records.into());
         }
-        // In the queue and never drained: nobody can have written it.
-        let outcome = if self.attempts == 0 && !self.is_out { Outcome::NotWritten } else { Outcome::Unknown };
+        // Never drained: nobody can have written it (CMPL-8).
+        let outcome =
+            if self.attempts == 0 && !self.was_drained { Outcome::NotWritten } else { Outcome::Unknown };
         let failure = BatchFailure {
             outcome,
             reason: Reason::Closed,
             message: Some("the producer was dropped".into()),
             record_errors: Vec::new(),
-            attempts: self.attempts + u32::from(self.is_out),
+            attempts: self.attempts + u32::from(self.was_drained),
         };
         self.completion.resolve(BatchResult::Failed(Arc::new(failure)));
     }

@@ -223,3 +223,12 @@ impl Accumulator {
         }
     }
 }
+
+/// Queued batches and their partitions hold each other; this lets go. Their records end as `NotWritten`, or as `Unknown` if they
+/// were sent before. The sender has normally taken everything by now.
+impl Drop for Accumulator {
+    fn drop(&mut self) {
+        let mut left = Vec::new();
+        self.abort_all(&mut left);
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
-use rohrpost_record::Stamp;
+use rohrpost_record::{Codec, Stamp};
 
 use super::Accumulator;
 use super::batch::{Batch, State};
@@ -91,6 +91,7 @@ impl Accumulator {
 
         // ACC-11: with any of these, no partition lingers (BUF-5, FLU-3, FLU-5)
         let hurry = self.pool.is_wanted() || self.ledger.is_flushing() || self.is_closing();
+        let has_codec = self.settings.compression.codec() != Codec::None;
         let mut ready = Ready::default();
         let mut next_check_ms = u64::MAX;
         let mut next_expiry_ms = u64::MAX;
@@ -133,13 +134,10 @@ impl Accumulator {
                 next_check_ms = next_check_ms.min(lingered_ms);
                 return true;
             }
-            if head.is_open() {
-                jobs.extend(self.close_head(&mut queue));
-            }
-            if queue.batches.front().is_some_and(|head| head.state == State::Ready)
-                && !ready.nodes.contains(&leader)
-            {
-                ready.nodes.push(leader);
+            if head.is_open() && has_codec {
+                jobs.extend(self.close_last(&mut queue)); // the head is the last
+            } else if head.state != State::Compressing && !ready.nodes.contains(&leader) {
+                ready.nodes.push(leader); // a plain batch stays open until it is drained (ACC-15)
             }
             true
         });
@@ -189,7 +187,7 @@ impl Accumulator {
             {
                 continue; // ACC-17: it holds back its own partition only
             }
-            if head.is_open() && self.settings.compression.codec() != rohrpost_record::Codec::None {
+            if head.is_open() && self.settings.compression.codec() != Codec::None {
                 continue; // it would have to be compressed first, and its time has not come
             }
             let len = head.encoded_len();
@@ -198,13 +196,14 @@ impl Accumulator {
                 break;
             }
             if head.is_open() {
-                self.close_head(&mut queue);
+                self.close_last(&mut queue);
             }
             let Some(mut batch) = queue.batches.pop_front() else { continue };
             drop(queue);
             bytes += len;
             records += u64::from(batch.record_count());
             batch.leader_epoch = listed.leader_epoch;
+            batch.was_drained = true;
             batch.leave_queue();
             out.push(batch);
         }
@@ -306,11 +305,6 @@ impl Accumulator {
         self.ledger.taken_out(records);
         drop(desk);
         out[from..].iter_mut().for_each(Batch::finish);
-    }
-
-    /// Closes an open head; it is the last batch too.
-    fn close_head(&self, queue: &mut Queue) -> Option<super::codec_pool::Job> {
-        self.close_last(queue)
     }
 
     /// PAR-10 to PAR-12: one table per topic that has queued batches, taken back when it has none.
