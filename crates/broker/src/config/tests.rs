@@ -265,6 +265,11 @@ fn wrong_topic_settings_are_refused_with_key_value_and_what_is_allowed() {
         assert_eq!(error.code, ErrorCode::INVALID_CONFIG);
         assert!(error.message.contains(expected) && error.message.contains(key), "{error}");
     }
+    let long = "delete,".repeat(1000);
+    assert_eq!(
+        defaults.validate(&configs(&[("cleanup.policy", &long)])).unwrap_err().code,
+        ErrorCode::INVALID_CONFIG
+    );
     let good = [("cleanup.policy", "compact,delete"), ("retention.ms", "-1"), ("min.insync.replicas", "2")];
     defaults.validate(&configs(&good)).unwrap();
 }

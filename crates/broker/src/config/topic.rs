@@ -48,6 +48,10 @@ enum Unit {
     Hours,
 }
 
+/// Longest value of a setting. No setting needs as much; what a client sends is kept in memory and in the metadata log for
+/// good. Bytes.
+const VALUE_BYTES_MAX: usize = 1024;
+
 impl TopicDefaults {
     /// From the broker keys that were set.
     pub(super) fn from_broker_keys(set: &BTreeMap<String, String>) -> TopicDefaults {
@@ -70,6 +74,12 @@ impl TopicDefaults {
             let Some(key) = find(name) else {
                 return Err(invalid(format!("Unknown topic config name: {name}")));
             };
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(invalid(format!(
+                    "Invalid value of {} bytes for configuration {name}: at most {VALUE_BYTES_MAX} are possible",
+                    value.len()
+                )));
+            }
             if !key.kind.admits(value) {
                 return Err(invalid(format!(
                     "Invalid value {value} for configuration {name}: must be {}",

@@ -91,7 +91,8 @@ impl MetadataLog {
         Ok(())
     }
 
-    /// Begins a controller epoch, one above the last, with its LeaderChange record (C7). Synced when this returns.
+    /// Begins a controller epoch, one above the last, with its LeaderChange record (C7). It is synced with the
+    /// epoch's first change: nobody is told anything before that. Returns the record's offset.
     pub fn begin_epoch(&mut self, leader_id: i32, now_ms: i64) -> Result<i64, MetadataLogError> {
         // C7
         self.epoch += 1;
@@ -103,7 +104,7 @@ impl MetadataLog {
         let mut batch = BatchWriter::new(true);
         batch.push(now_ms, Some(&key), &value);
         let offset = self.log.log_end_offset();
-        self.write(batch.finish(offset, self.epoch), now_ms)?;
+        self.log.append_as_follower(&batch.finish(offset, self.epoch), self.epoch, now_ms)?;
         Ok(offset)
     }
 
@@ -141,10 +142,6 @@ impl MetadataLog {
             bytes.extend_from_slice(&batch.finish(offset, self.epoch));
             offset += part.len() as i64;
         }
-        self.write(bytes, now_ms)
-    }
-
-    fn write(&mut self, bytes: Vec<u8>, now_ms: i64) -> Result<(), MetadataLogError> {
         self.log.append_as_follower(&bytes, self.epoch, now_ms)?;
         // C21
         self.log.flush()?;

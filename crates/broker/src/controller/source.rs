@@ -25,7 +25,7 @@ pub trait MetadataSource: Send + Sync {
     ///
     /// Listeners run one after the other on the thread that made the proposal, without the controller's lock. A listener may
     /// block for a while, and delays the answers of proposals by it. It should not make proposals itself: they are committed, but
-    /// return before their change was delivered.
+    /// return before their change was delivered. It must not subscribe.
     fn subscribe(&self, listener: MetadataListener);
 
     /// Creates topics: one answer per topic, in order. Returns when the change is committed and every listener has applied it
@@ -136,6 +136,9 @@ pub enum ConfigSource {
     Default = 5,
 }
 
+/// Longest message of an [`ApiError`]. Bytes.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// A topic by name or by id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicRef {
@@ -214,9 +217,16 @@ pub struct HeartbeatAnswer {
 }
 
 impl ApiError {
-    /// An error with a message of its own.
+    /// An error with a message of its own. Long ones are cut: they quote what clients sent, and old versions of the protocol
+    /// carry no more than 32767 bytes.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
-        ApiError { code, message: message.into() }
+        let mut message = message.into();
+        if message.len() > MESSAGE_BYTES_MAX {
+            let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+            message.truncate(end);
+            message.push('…');
+        }
+        ApiError { code, message }
     }
 }
 

@@ -36,7 +36,7 @@ impl Controller {
     pub fn create_topics(&mut self, request: &CreateTopics) -> Proposal<Answers<CreatedTopic>> {
         let twice = named_twice(request.topics.iter().map(|topic| topic.name.as_str()));
         let mut changes = Changes::default();
-        let mut created = BTreeSet::new();
+        let mut names = CollidingNames::default();
         let mut partitions_left = PARTITIONS_PER_REQUEST_MAX;
         let mut answers = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
@@ -44,13 +44,13 @@ impl Controller {
             let answer = if twice.contains(topic.name.as_str()) {
                 Err(ApiError::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))
             } else {
-                self.plan(topic, &created, partitions_left).and_then(|plan| {
+                self.plan(topic, &mut names, partitions_left).and_then(|plan| {
                     partitions_left -= plan.partitions.len();
                     self.write(plan, &mut changes, request.validate_only)
                 })
             };
             if answer.is_ok() {
-                created.insert(topic.name.clone());
+                names.add(&topic.name);
             }
             answers.push(answer);
         }
@@ -110,7 +110,7 @@ impl Controller {
     fn plan(
         &mut self,
         topic: &NewTopic,
-        created: &BTreeSet<String>,
+        names: &mut CollidingNames,
         partitions_left: usize,
     ) -> Result<Plan, ApiError> {
         // M1
@@ -127,7 +127,7 @@ impl Controller {
             return Err(ApiError::new(ErrorCode::TOPIC_ALREADY_EXISTS, message));
         }
         // M1
-        if let Some(other) = colliding(self.image(), created, &topic.name) {
+        if let Some(other) = names.find(self.image(), &topic.name) {
             return Err(ApiError::new(
                 ErrorCode::INVALID_TOPIC_EXCEPTION,
                 format!("Topic '{}' collides with existing topic: {other}", topic.name),
@@ -260,18 +260,33 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, format!("Topic name is invalid: {problem}")))
 }
 
-/// M1: `a.b` and `a_b` are one name to metric systems. Looks at existing topics and at those created by the same request.
-fn colliding<'a>(image: &'a MetadataImage, created: &'a BTreeSet<String>, name: &str) -> Option<&'a str> {
-    // M1
-    let same = |other: &str| {
-        let unify = |b: u8| if b == b'.' { b'_' } else { b };
-        other.len() == name.len() && other.bytes().map(unify).eq(name.bytes().map(unify))
-    };
-    if !name.contains(['.', '_']) {
-        return None;
+/// M1: `a.b` and `a_b` are one name to metric systems. The names that have a dot or an underscore, by what they are then called:
+/// those of the image and those that the same request creates. Collected once per request, and only if one needs it: a
+/// request may name many topics.
+#[derive(Default)]
+struct CollidingNames(Option<BTreeMap<String, String>>);
+
+impl CollidingNames {
+    /// The topic that a new one would collide with.
+    fn find(&mut self, image: &MetadataImage, name: &str) -> Option<&str> {
+        // M1
+        let unified = unify(name)?;
+        let of_image =
+            || image.topics().filter_map(|t| Some((unify(&t.name)?, t.name.to_string()))).collect();
+        self.0.get_or_insert_with(of_image).get(&unified).map(String::as_str)
     }
-    let existing = image.topics().map(|topic| &*topic.name);
-    existing.chain(created.iter().map(String::as_str)).find(|other| same(other))
+
+    /// Takes note of a topic that is about to be created.
+    fn add(&mut self, name: &str) {
+        if let (Some(names), Some(unified)) = (&mut self.0, unify(name)) {
+            names.insert(unified, name.to_owned());
+        }
+    }
+}
+
+/// The name as metric systems see it; `None` if nothing else can look the same.
+fn unify(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }
 
 fn configs_of(topic: &NewTopic) -> Result<BTreeMap<String, String>, ApiError> {

@@ -218,6 +218,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    #[test]
+    fn arbitrary_bytes_are_an_error_and_never_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), record_type in 0..30_u8, version in 0..5_u8) {
+        // C4
+        let mut replay = with_topic();
+        let _ = replay.apply(3, 1, &bytes);
+        bytes.splice(0..0, [1, record_type, version]);
+        let _ = replay.apply(3, 1, &bytes);
+    }
+
     // Invariant 12, C22
     #[test]
     fn replaying_the_log_gives_the_live_image_at_every_offset_and_deltas_give_the_same(steps in steps(), seed: u64) {

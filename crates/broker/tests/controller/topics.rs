@@ -38,6 +38,14 @@ fn names_that_differ_only_in_dots_and_underscores_collide() {
 }
 
 #[test]
+fn an_error_message_stays_short_whatever_it_quotes() {
+    let mut bench = Bench::with_brokers(1, &[]);
+    for new in [topic(&"ä".repeat(100_000)), with_configs("t", &[(&"k".repeat(100_000), "1")])] {
+        assert!(bench.create_one(new).unwrap_err().message.len() < 1100);
+    }
+}
+
+#[test]
 fn the_metadata_log_is_no_topic_that_can_be_created() {
     let mut bench = Bench::with_brokers(1, &[]);
     assert_eq!(code(&bench.create_one(topic("__cluster_metadata"))), ErrorCode::TOPIC_AUTHORIZATION_FAILED);
