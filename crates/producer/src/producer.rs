@@ -229,6 +229,13 @@ impl Producer {
         Ok(Producer { handle: Arc::new(Handle { shared }) })
     }
 
+    /// A producer without sender: the test plays it.
+    #[cfg(test)]
+    pub(crate) fn without_sender(shared: Shared) -> Producer {
+        Producer { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
+    }
+
+    #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }

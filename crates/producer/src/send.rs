@@ -607,9 +607,9 @@ impl Wait {
         if self.shared.clock.refresh() >= self.deadline_ms {
             return true;
         }
-        match self.timer {
-            Some(timer) => self.shared.timers.rearm(timer, waker),
-            None => self.timer = Some(self.shared.timers.register(self.deadline_ms, waker)),
+        let is_set = self.timer.is_some_and(|timer| self.shared.timers.rearm(timer, waker));
+        if !is_set && self.deadline_ms != u64::MAX {
+            self.timer = Some(self.shared.timers.register(self.deadline_ms, waker));
         }
         false
     }

@@ -139,11 +139,14 @@ impl Timers {
         TimerKey(key.0, key.1)
     }
 
-    /// Replaces the waker of a timer that has not fired.
-    pub(crate) fn rearm(&self, key: TimerKey, waker: &Waker) {
-        if let Some(old) = self.inner.lock().timers.get_mut(&(key.0, key.1)) {
-            old.clone_from(waker);
-        }
+    /// Replaces the waker of a timer; `false` if it has fired.
+    pub(crate) fn rearm(&self, key: TimerKey, waker: &Waker) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(old) = inner.timers.get_mut(&(key.0, key.1)) else { return false };
+        let old = (!old.will_wake(waker)).then(|| std::mem::replace(old, waker.clone()));
+        drop(inner);
+        drop(old); // outside the lock: dropping a waker may run foreign code
+        true
     }
 
     pub(crate) fn cancel(&self, key: TimerKey) {

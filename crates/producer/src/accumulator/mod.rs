@@ -18,7 +18,7 @@ mod pool;
 mod queue;
 mod ready;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
