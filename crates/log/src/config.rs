@@ -50,7 +50,7 @@ pub struct LogConfig {
     /// `file.delete.delay.ms`.
     pub file_delete_delay_ms: u64,
     /// Not a key of Kafka's: the largest decompressed size of a batch that the log is willing to look at, in bytes.
-    /// A batch that grows beyond it is answered INVALID_RECORD.
+    /// A batch that grows beyond it is answered MESSAGE_TOO_LARGE.
     pub decompressed_bytes_max: usize,
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The one truth is the batches. Whatever else is missing, damaged or left over from a crash is removed or rebuilt; at the first
 //! bad batch the log ends. So a start never fails over the content of a file, and what comes up is a prefix of whole batches.
+//!
+//! What this cannot see: base offset and leader epoch of a batch lie outside its checksum (L6). An offset that falls ends the
+//! log; one that a flipped bit has raised looks like a gap that compaction has left.
 
 use std::sync::Arc;
 
@@ -131,9 +134,7 @@ fn complete_swap(storage: &dyn Storage, dir: &str, base: i64, names: &[String]) 
         let Some(replaced) = base_of(name, ".log").filter(|b| (base..end.max(base + 1)).contains(b)) else {
             continue;
         };
-        for suffix in [".log", ".index", ".timeindex", ".txnindex"] {
-            segment::remove_if_there(storage, &storage::join(dir, &file_name(replaced, suffix)))?;
-        }
+        remove_segment_files(storage, dir, replaced)?;
     }
     let target = storage::join(dir, &file_name(base, ".log"));
     storage.rename(&swap, &target).map_err(|e| LogError::storage("renaming", &swap, e))?;
@@ -171,25 +172,26 @@ fn load_segments(
         }
         loaded.recovered.get_or_insert(*base);
         let recovered = recover(storage, dir, *base, config, options, &mut loaded)?;
-        if recovered.cut < recovered.file_len && !recovered.only_zeros {
+        let mut segment = recovered.segment;
+        let bad = recovered.cut < recovered.file_len;
+        // A file may also have lost its unsynced end at exactly the end of a batch. Only compaction leaves gaps between segments
+        // that were meant.
+        let unsynced = !options.clean && !synced && !config.compact;
+        let gap = unsynced && bases.get(i + 1).is_some_and(|next| *next > loaded.log_end);
+        if bad && !recovered.only_zeros {
             let lost = recovered.file_len - recovered.cut;
             tracing::warn!(dir, base, lost, end = loaded.log_end, "cut the log at its first bad batch");
         }
-        let mut segment = recovered.segment;
-        if recovered.cut < recovered.file_len {
+        if bad || gap {
             // Later segments go first: should power fail in between, the cut is found again (D16).
-            if !last {
-                tracing::warn!(dir, count = bases.len() - i - 1, "removing the segments after a bad batch");
-                for later in bases[i + 1..].iter().rev() {
-                    for suffix in [".log", ".index", ".timeindex", ".txnindex"] {
-                        segment::remove_if_there(storage, &storage::join(dir, &file_name(*later, suffix)))?;
-                    }
-                }
-                storage.sync_dir(dir).map_err(|e| LogError::storage("syncing", dir, e))?;
+            remove_segments(storage, dir, &bases[i + 1..])?;
+            if bad {
+                segment.cut_file()?;
             }
-            segment.cut_file()?;
+            loaded.segments.push(segment);
+            break;
         }
-        if !last && recovered.cut == recovered.file_len {
+        if !last {
             // Closed again, so its indexes must be on disk before the recovery point passes it.
             segment.finish()?;
             for (path, file) in segment.files(false)? {
@@ -197,11 +199,27 @@ fn load_segments(
             }
         }
         loaded.segments.push(segment);
-        if recovered.cut < recovered.file_len {
-            break;
-        }
     }
     Ok(loaded)
+}
+
+/// Removes all files of segments, the last ones first, durably.
+fn remove_segments(storage: &dyn Storage, dir: &str, bases: &[i64]) -> Result<(), LogError> {
+    if bases.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(dir, count = bases.len(), "removing the segments behind the end of the recovered log");
+    for base in bases.iter().rev() {
+        remove_segment_files(storage, dir, *base)?;
+    }
+    storage.sync_dir(dir).map_err(|e| LogError::storage("syncing", dir, e))
+}
+
+fn remove_segment_files(storage: &dyn Storage, dir: &str, base: i64) -> Result<(), LogError> {
+    for suffix in [".log", ".index", ".timeindex", ".txnindex"] {
+        segment::remove_if_there(storage, &storage::join(dir, &file_name(base, suffix)))?;
+    }
+    Ok(())
 }
 
 /// A segment whose files are trusted (D15), and the offset after its last batch as far as that is needed.

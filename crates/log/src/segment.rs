@@ -440,8 +440,8 @@ impl Scan<'_> {
         if len > self.end - self.position {
             return Err(self.damaged(format!("a batch of {len} bytes reaches beyond the end of the file")));
         }
-        if header.last_offset_delta < 0 {
-            return Err(self.damaged("a batch ends before it begins".to_owned()));
+        if header.last_offset_delta < 0 || header.base_offset < 0 || header.next_offset() <= 0 {
+            return Err(self.damaged("a batch's offsets are impossible".to_owned()));
         }
         let located = Located { position: self.position, header };
         self.position += len;

@@ -160,6 +160,21 @@ fn a_flipped_bit_cuts_there_and_removes_the_segments_after_it() {
 }
 
 #[test]
+fn a_segment_that_lost_its_end_at_a_batch_boundary_leaves_no_gap() {
+    // D16: every byte that is left is good, and still the log must end there
+    let storage = MemoryStorage::new();
+    let (all, _) = filled(&storage);
+    let file = path(base_from_end(&storage, 1), ".log");
+    let bytes = read(&storage, &file);
+    let found = batches(&bytes);
+    let first_len = rohrpost_record::Batch::parse(&bytes).unwrap().bytes().len();
+    cut(&storage, &file, first_len as u64);
+    let log = open_with(&storage, small(), OpenOptions { recovery_point: found[0].0, ..options() });
+    assert_eq!(log.log_end_offset(), found[1].0);
+    assert!(all.starts_with(&content(&log)));
+}
+
+#[test]
 fn segments_below_the_recovery_point_are_not_read_again() {
     // D16: damage there is not looked for at start
     let storage = MemoryStorage::new();
@@ -442,6 +457,171 @@ fn after_a_truncation_the_indexes_are_those_of_the_shorter_log() {
     }
 }
 
+/// What a leader answers to (last fetched epoch, fetch offset): the epoch and end where the follower diverges, if it does (R24).
+fn divergence(leader: &Log, epoch: i32, offset: i64) -> Option<(i32, i64)> {
+    let (known, end) = leader.end_offset_for_epoch(epoch)?;
+    (known < epoch || end < offset).then_some((known, end))
+}
+
+#[test]
+fn a_follower_with_another_history_ends_with_the_leaders_bytes() {
+    // R22, R24, R25: (epoch, batches) of leader and follower after a common beginning
+    let histories: [(&[(i32, u32)], &[(i32, u32)]); 5] = [
+        (&[(3, 4)], &[(2, 3)]),
+        (&[(2, 1), (5, 4)], &[(2, 6)]),
+        (&[(4, 9)], &[(2, 2), (3, 2)]),
+        (&[(2, 3), (4, 1), (6, 2)], &[(2, 1), (3, 7)]),
+        (&[(2, 2)], &[]),
+    ];
+    for (leaders, followers) in histories {
+        // One leader wrote each epoch, so what it wrote is the same wherever it is.
+        let write = |own: &[(i32, u32)]| {
+            let mut log = open_with(&MemoryStorage::new(), small(), options());
+            for (epoch, n) in [(1, 8)].iter().chain(own) {
+                for _ in 0..*n {
+                    let mut bytes = batch_with(2, 20 + *epoch as usize, NOW - 1000, Stamp::NONE);
+                    log.append_as_leader(&mut bytes, *epoch, NOW, LeaderChecks::default()).unwrap();
+                }
+            }
+            log
+        };
+        let (leader, mut follower) = (write(leaders), write(followers));
+        let now = leader.latest_epoch().unwrap();
+        let mut rounds = 0;
+        while follower.log_end_offset() < leader.log_end_offset()
+            || divergence(&leader, follower.latest_epoch().unwrap(), follower.log_end_offset()).is_some()
+        {
+            rounds += 1;
+            assert!(rounds < 20, "{leaders:?} {followers:?}");
+            let at = follower.log_end_offset();
+            match divergence(&leader, follower.latest_epoch().unwrap(), at) {
+                Some((epoch, end)) => {
+                    let cut = follower.truncation_for(epoch, end);
+                    assert!(cut < at && cut >= 16, "never below what both have");
+                    follower.truncate_to(cut).unwrap();
+                }
+                None => {
+                    let read = leader.read(at, 300, i64::MAX, true).unwrap();
+                    follower.append_as_follower(&read.records, now, NOW).unwrap();
+                }
+            }
+        }
+        assert!(content(&follower) == content(&leader), "{leaders:?} {followers:?}");
+        assert_eq!(follower.epochs(), leader.epochs());
+    }
+}
+
+#[test]
+fn a_crash_during_a_truncation_leaves_a_prefix_that_can_be_cut_again() {
+    // D27, D29
+    for full in [false, true] {
+        for sync in [false, true] {
+            for nth in 1.. {
+                let storage = MemoryStorage::new();
+                let (all, end) = filled(&storage);
+                let target = base_from_end(&storage, 2) + 2;
+                let mut log = open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() });
+                log.flush().unwrap();
+                storage.inject(if sync { Fault::FailSync(nth) } else { Fault::FailWrite(nth) });
+                let result = match full {
+                    false => log.truncate_to(target).map(|_| ()),
+                    true => log.truncate_fully_and_start_at(target),
+                };
+                let left = storage.clone();
+                left.clear_faults();
+                if nth % 2 == 0 {
+                    left.power_loss()
+                } else {
+                    left.kill()
+                }
+                let mut log = open_with(&left, small(), OpenOptions { recovery_point: target, ..options() });
+                let found = content(&log);
+                batches(&found);
+                assert!(all.starts_with(&found));
+                if !full {
+                    assert!(log.log_end_offset() >= target - 2, "nothing below the target is lost");
+                    log.truncate_to(target).unwrap();
+                    assert!(log.log_end_offset() <= target);
+                }
+                append(&mut log, batch(1)).unwrap();
+                if result.is_ok() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_recovery_is_recovered_from() {
+    // D16: cutting, removing later segments, rebuilding, snapshot
+    for sync in [false, true] {
+        for nth in 1.. {
+            let storage = MemoryStorage::new();
+            let (all, _) = filled(&storage);
+            let base = base_from_end(&storage, 2);
+            let file = path(base, ".log");
+            let bytes = read(&storage, &file);
+            let first_len = rohrpost_record::Batch::parse(&bytes).unwrap().bytes().len();
+            let cut_at = batches(&bytes)[1].0;
+            write(&storage, &file, first_len as u64 + 70, &[bytes[first_len + 70] ^ 4]);
+            storage.create_dir(DIR).unwrap();
+            storage.inject(if sync { Fault::FailSync(nth) } else { Fault::FailWrite(nth) });
+            let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+            let opened = Log::open(shared, DIR, small(), options()).is_ok();
+            storage.clear_faults();
+            if nth % 2 == 0 {
+                storage.power_loss()
+            } else {
+                storage.kill()
+            }
+            let log = open_with(&storage, small(), options());
+            // Of a power loss the flipped bit is the unsynced part, so there all is well again if nothing was synced.
+            let found = content(&log);
+            assert!(all.starts_with(&found));
+            assert!(log.log_end_offset() == cut_at || found == all, "{nth}");
+            if opened {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn both_storages_hold_the_same_files() {
+    // D5, D6, D7, I11
+    let temporary = tempfile::tempdir().unwrap();
+    let root = temporary.path().to_str().unwrap().to_owned() + "/t-0";
+    let memory = MemoryStorage::new();
+    let write = |storage: Arc<dyn Storage>, dir: &str| {
+        let mut end = 0;
+        for round in 0..3 {
+            let options = OpenOptions { clean: round > 0, recovery_point: end, ..options() };
+            let mut log = Log::open(Arc::clone(&storage), dir, small(), options).unwrap();
+            for i in 0..25 {
+                let sequence = (round * 25 + i) * 2;
+                let id = Stamp { producer_id: 10, producer_epoch: 0, base_sequence: sequence };
+                append(&mut log, batch_with(2, 20 + i as usize, NOW - 1000 + i64::from(sequence), id))
+                    .unwrap();
+            }
+            log.truncate_to(log.log_end_offset() - 2).unwrap();
+            let id = Stamp { producer_id: 10, producer_epoch: 0, base_sequence: (round * 25 + 24) * 2 };
+            append(&mut log, batch_with(2, 5, NOW, id)).unwrap();
+            end = log.close().unwrap();
+        }
+    };
+    write(Arc::new(memory.clone()), DIR);
+    let real = FileStorage::new();
+    write(Arc::new(real), &root);
+    let names: Vec<_> = real.list(&root).unwrap().into_iter().map(|e| e.name).collect();
+    assert_eq!(names, files(&memory));
+    assert!(names.len() > 20);
+    for name in names {
+        let bytes = std::fs::read(format!("{root}/{name}")).unwrap();
+        assert!(bytes == read(&memory, &format!("{DIR}/{name}")), "{name}");
+    }
+}
+
 #[test]
 fn the_log_start_never_falls() {
     // D25
@@ -545,7 +725,20 @@ proptest! {
             }
             let len = read(&storage, &file).len();
             let at = if len == 0 { 0 } else { at.index(len) };
+            // Base offset and leader epoch are outside the checksum (L6).
+            let unchecked = name.ends_with(".log") && how == 2 && {
+                let bytes = read(&storage, &file);
+                let mut start = 0;
+                while let Ok(batch) = rohrpost_record::Batch::parse(&bytes[start..]) {
+                    if at < start + batch.bytes().len() {
+                        break;
+                    }
+                    start += batch.bytes().len();
+                }
+                (0..8).contains(&(at - start)) || (12..16).contains(&(at - start))
+            };
             match how {
+                _ if unchecked => {}
                 0 => storage.remove(&file).unwrap(),
                 1 => cut(&storage, &file, at as u64),
                 2 => write(&storage, &file, at as u64, &[byte]),
@@ -556,6 +749,7 @@ proptest! {
         // A clean start trusts the batches, so only the other files may be damaged then.
         let options = OpenOptions { clean: clean_start && !data_touched, recovery_point: point, ..options() };
         let mut log = open_with(&storage, small(), options);
+        // Below the recovery point a file that lost whole batches looks like one that was compacted.
         if !touched_below_point {
             let found = content(&log);
             prop_assert!(all.starts_with(&found), "a prefix");
@@ -575,6 +769,49 @@ proptest! {
         log.close().unwrap();
         let log = open_with(&storage, small(), clean());
         prop_assert_eq!(log.log_end_offset(), end + 2);
+    }
+
+    /// D15: a clean start trusts the files. When it should not have, reads may fail, but nothing panics and nothing hangs.
+    #[test]
+    fn trusted_files_that_are_damaged_give_errors_and_no_panics(
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0u8..4, any::<u64>()), 1..4),
+        cut_at in 0i64..130,
+    ) {
+        let storage = MemoryStorage::new();
+        let (_, end) = filled(&storage);
+        let names = files(&storage);
+        for (which, at, how, noise) in damages {
+            let file = format!("{DIR}/{}", which.get(&names));
+            let len = read(&storage, &file).len().max(1);
+            let at = at.index(len) as u64;
+            match how {
+                0 => cut(&storage, &file, at),
+                1 => write(&storage, &file, at, &noise.to_be_bytes()[7..]),
+                2 => write(&storage, &file, at, &noise.to_be_bytes()),
+                _ => write(&storage, &file, at, &noise.to_be_bytes().repeat(40)),
+            }
+        }
+        let mut log = open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() });
+        let mut offset = log.log_start_offset();
+        while offset < log.log_end_offset() {
+            match log.read(offset, 500, i64::MAX, true) {
+                Ok(read) if read.next_offset > offset => offset = read.next_offset,
+                Ok(_) => break,
+                Err(e) => {
+                    prop_assert!(!e.is_storage_error());
+                    break;
+                }
+            }
+        }
+        let _ = log.offset_for_timestamp(NOW - 99_900);
+        let _ = log.offset_of_max_timestamp();
+        let _ = log.end_offset_for_epoch(2);
+        let _ = log.truncate_to(cut_at);
+        if !log.health().is_offline() {
+            let epoch = log.latest_epoch().unwrap_or(0);
+            log.append_as_leader(&mut batch(1), epoch, NOW, LeaderChecks::default()).unwrap();
+            log.close().unwrap();
+        }
     }
 
     /// D16, U3: power loss at any point, with any part of the unsynced bytes kept: all that was flushed is there, in whole batches.

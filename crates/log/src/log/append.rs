@@ -142,10 +142,6 @@ impl Log {
         now_ms: i64,
         origin: AppendOrigin,
     ) -> Result<AppendInfo, AppendError> {
-        debug_assert!(
-            self.latest_epoch().is_none_or(|latest| latest <= leader_epoch),
-            "invariant 3: leader epochs never fall"
-        );
         // L10: the epoch first (U8), then roll, then the producer's state.
         let base_offset = self.log_end;
         let Some(last_offset) =
@@ -350,6 +346,11 @@ impl Log {
 
     /// Log end and producer state follow the bytes.
     fn take_note(&mut self, header: &BatchHeader, bytes: &[u8]) {
+        debug_assert!(
+            header.partition_leader_epoch >= self.appended_epoch,
+            "invariant 3: leader epochs never fall"
+        );
+        self.appended_epoch = header.partition_leader_epoch;
         self.log_end = header.next_offset();
         self.appended_bytes += bytes.len() as u64;
         note_producer(&mut self.producers, header, || Batch::parse(bytes).ok());
@@ -379,7 +380,7 @@ impl Log {
         let header = batch.header();
         if header.base_offset != 0
             || header.records_count <= 0
-            || header.last_offset_delta + 1 != header.records_count
+            || i64::from(header.last_offset_delta) + 1 != i64::from(header.records_count)
         {
             return Err(AppendError::late(
                 code::INVALID_RECORD,

@@ -60,6 +60,8 @@ pub struct Log {
     epochs: LeaderEpochs,
     producers: ProducerStates,
     recovery_point: i64,
+    /// Latest leader epoch appended since the log was opened or cut; -1 at first. What the files say is not asserted.
+    appended_epoch: i32,
     /// Bytes ever appended by this `Log`, and how many of them were flushed.
     appended_bytes: u64,
     flushed_bytes: u64,
@@ -116,6 +118,7 @@ impl Log {
             epochs,
             producers: loaded.producers,
             recovery_point: loaded.recovery_point,
+            appended_epoch: -1,
             appended_bytes: 0,
             flushed_bytes: 0,
             dir_changes: 1,
@@ -286,6 +289,10 @@ impl Log {
         debug_assert!(
             self.epochs.latest().is_none_or(|(_, start)| start <= self.log_end),
             "invariant 2: the last epoch starts at or below the LEO"
+        );
+        debug_assert!(
+            self.epochs.entries().first().is_none_or(|(_, start)| *start >= self.log_start),
+            "invariant 2: the first epoch starts at or above the log start"
         );
         debug_assert!(
             self.segments.windows(2).all(|w| w[0].base_offset < w[1].base_offset),

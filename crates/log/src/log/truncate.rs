@@ -18,6 +18,18 @@ impl Log {
         Ok(self.log_end)
     }
 
+    /// Where a follower must cut its log when the leader answers that epoch `epoch` ends at `end_offset` there (R24). After the cut it
+    /// fetches again, until both agree.
+    pub fn truncation_for(&self, epoch: i32, end_offset: i64) -> i64 {
+        // R24
+        let target = match self.end_offset_for_epoch(epoch) {
+            Some((own, own_end)) if own == epoch => own_end.min(end_offset),
+            Some((_, own_end)) => own_end,
+            None => end_offset,
+        };
+        target.min(self.log_end)
+    }
+
     fn cut(&mut self, offset: i64) -> Result<(), LogError> {
         if offset >= self.log_end {
             // D28
@@ -38,6 +50,7 @@ impl Log {
             self.storage.sync_dir(&self.dir).map_err(|e| LogError::storage("syncing", &self.dir, e))?;
         }
         self.truncations += 1;
+        self.appended_epoch = -1;
         let jitter = next_jitter(&mut self.jitter_seed, self.config.segment_jitter_ms);
         let config = self.config.clone();
         let active = self.active_mut();
@@ -69,6 +82,7 @@ impl Log {
     fn start_anew(&mut self, offset: i64) -> Result<(), LogError> {
         // D29
         self.truncations += 1;
+        self.appended_epoch = -1;
         let jitter = next_jitter(&mut self.jitter_seed, self.config.segment_jitter_ms);
         while let Some(segment) = self.segments.pop() {
             segment.remove(&*self.storage)?;
