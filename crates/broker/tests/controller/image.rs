@@ -1,4 +1,4 @@
-//! What records do to the image: C1 to C5, C24, invariant 12.
+//! What records do to the image.
 
 use proptest::prelude::*;
 use rohrpost_broker::controller::TopicRef;

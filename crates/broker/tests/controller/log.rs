@@ -1,4 +1,4 @@
-//! The controller on a real log: restarts, torn tails, transactions, failing disks, listeners (C5, C7, C21, C23, M3).
+//! The controller on a real log: restarts, torn tails, transactions, failing disks, listeners.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

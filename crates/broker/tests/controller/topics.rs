@@ -1,4 +1,4 @@
-//! Creating and deleting topics: M1 to M4, C3, C22.
+//! Creating and deleting topics, and where their replicas go.
 
 use std::collections::BTreeSet;
 
