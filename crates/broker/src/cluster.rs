@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rohrpost_log::Storage;
 use rohrpost_record::Batches;
 
 use crate::config::{BrokerConfig, EMBEDDED_DEFAULTS};
@@ -27,6 +28,7 @@ pub struct ClusterBuilder {
     data_dir: Option<PathBuf>,
     listen: Option<String>,
     configs: Vec<(String, String)>,
+    storage: Option<Arc<dyn Storage>>,
 }
 
 /// The log of one partition, for looking at. Reads what is committed; disturbs nothing.
@@ -61,7 +63,14 @@ pub struct LogRecord {
 impl Cluster {
     /// One broker, in memory, on a free port of 127.0.0.1, with Kafka's defaults, unless told otherwise.
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { brokers: 1, topics: Vec::new(), data_dir: None, listen: None, configs: Vec::new() }
+        ClusterBuilder {
+            brokers: 1,
+            topics: Vec::new(),
+            data_dir: None,
+            listen: None,
+            configs: Vec::new(),
+            storage: None,
+        }
     }
 
     /// `host:port`, for a client's `bootstrap.servers`.
@@ -164,6 +173,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Keeps the data directory on files of the caller's, for tests with disks that fail.
+    #[doc(hidden)]
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
     /// Starts the cluster; its port is bound and its topics exist when this returns.
     ///
     /// # Errors
@@ -186,7 +202,10 @@ impl ClusterBuilder {
         if let Some(path) = self.data_dir {
             config.log_dirs = vec![path];
         }
-        let server = BrokerServer::start(config)?;
+        let server = match self.storage {
+            Some(storage) => BrokerServer::start_on(config, storage)?,
+            None => BrokerServer::start(config)?,
+        };
         for (name, partitions, replication_factor) in self.topics {
             if !server.has_topic(&name) {
                 server

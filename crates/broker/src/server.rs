@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -74,13 +75,21 @@ impl BrokerServer {
     /// # Errors
     /// Says what is wrong. Nothing is left running, and the directory is free again.
     pub fn start(config: BrokerConfig) -> Result<BrokerServer, StartError> {
+        let storage: Arc<dyn Storage> =
+            if config.is_in_memory() { Arc::new(MemoryStorage::new()) } else { Arc::new(FileStorage::new()) };
+        Self::start_on(config, storage)
+    }
+
+    /// Starts a broker on files of the caller's, for tests with disks that fail.
+    #[doc(hidden)]
+    pub fn start_on(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<BrokerServer, StartError> {
         for ignored in &config.ignored {
             tracing::warn!("{} {}", ignored.key, ignored.reason);
         }
         let [listener] = &config.listeners[..] else {
             return Err(StartError::Config("several listeners are not implemented; name one".to_owned()));
         };
-        let dir = Arc::new(open_dir(&config)?);
+        let dir = Arc::new(open_dir(&config, storage)?);
         let sockets = SocketConfig::from(&config);
         let (socket, address) = listen(listener, &sockets)?;
         let advertised = advertised(&config, listener, address);
@@ -376,6 +385,7 @@ impl Broker {
                 // an error has taken the directory offline and was logged there (D30); work is tried again with the next interval
                 if let Err(error) = work() {
                     tracing::debug!(%error, "timed work failed");
+                    replicas.note_storage_error();
                 }
             };
         let expiration = config.producer_id_expiration_ms;
@@ -442,9 +452,7 @@ impl From<&BrokerConfig> for SocketConfig {
     }
 }
 
-fn open_dir(config: &BrokerConfig) -> Result<LogDir, StartError> {
-    let storage: Arc<dyn Storage> =
-        if config.is_in_memory() { Arc::new(MemoryStorage::new()) } else { Arc::new(FileStorage::new()) };
+fn open_dir(config: &BrokerConfig, storage: Arc<dyn Storage>) -> Result<LogDir, StartError> {
     let path = match config.log_dirs.first() {
         None => "memory",
         Some(path) => path.to_str().ok_or_else(|| {
@@ -457,10 +465,19 @@ fn open_dir(config: &BrokerConfig) -> Result<LogDir, StartError> {
         new_cluster_id: random_id(),
         new_directory_id: random_id(),
     };
-    LogDir::open(storage, path, &identity).map_err(|error| match error {
+    // U6: the names of new directories are durable only once the directories above them are synced
+    let is_new =
+        |dir: &&Path| dir.to_str().is_some_and(|dir| !dir.is_empty() && !storage.exists(dir).unwrap_or(true));
+    let new: Vec<&Path> = Path::new(path).ancestors().take_while(is_new).collect();
+    let dir = LogDir::open(Arc::clone(&storage), path, &identity).map_err(|error| match error {
         DirError::InUse { path, address } => StartError::DirectoryInUse { directory: path.into(), address },
         error => StartError::Storage(error.to_string()),
-    })
+    })?;
+    for above in new.into_iter().filter_map(Path::parent).filter_map(Path::to_str) {
+        let above = if above.is_empty() { "." } else { above };
+        storage.sync_dir(above).map_err(|error| StartError::Storage(format!("syncing {above}: {error}")))?;
+    }
+    Ok(dir)
 }
 
 /// Opens the metadata log and starts the controller of this process on it.

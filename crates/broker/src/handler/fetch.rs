@@ -3,8 +3,8 @@
 //! A fetch is taken apart into [`Work`], which owns all it needs: it may outlive the request's frame by `MaxWaitMs`. Read once at
 //! arrival; if that is not enough, it waits in the purgatory of its partitions and is read again when it ends (W6).
 
-use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,6 +52,9 @@ struct Item {
     offset: i64,
     last_fetched_epoch: i32,
     bytes_max: usize,
+    /// What the last pass found: bytes that it returned, and the partition's count of bytes at that moment.
+    found_bytes: AtomicU64,
+    found_at: AtomicU64,
 }
 
 /// One pass over all partitions.
@@ -114,6 +117,8 @@ impl Work {
                     offset: partition.fetch_offset,
                     last_fetched_epoch: partition.last_fetched_epoch,
                     bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+                    found_bytes: AtomicU64::new(0),
+                    found_at: AtomicU64::new(0),
                 })
                 .collect(),
         });
@@ -154,6 +159,8 @@ impl Work {
             match &result {
                 Ok(outcome) => {
                     pass.bytes += outcome.records.len();
+                    item.found_bytes.store(outcome.records.len() as u64, Ordering::Relaxed);
+                    item.found_at.store(outcome.appended_bytes, Ordering::Relaxed);
                     pass.must_tell |= outcome.diverging.is_some();
                 }
                 Err(_) => pass.must_tell = true,
@@ -227,17 +234,17 @@ impl Work {
 
 impl FetchWork for Work {
     fn progress(&self) -> Progress {
-        let budget = Cell::new(0usize);
-        // W6: an error must be told; each partition counts up to its own limit
+        // W6: what the first pass found and what was appended since, each partition up to its own limit
+        let mut bytes = 0u64;
         for item in self.items() {
             let Ok(partition) = &item.found else { return Progress::Ready };
-            let wanted = self.bytes_min.saturating_sub(budget.get()).min(item.bytes_max.max(1));
-            match partition.available(item.offset, wanted, item.epoch) {
-                Ok(bytes) => budget.set(budget.get() + bytes),
-                Err(_) => return Progress::Ready,
-            }
+            // an error must be told
+            let Ok(now) = partition.appended_bytes(item.offset, item.epoch) else { return Progress::Ready };
+            let since = now.saturating_sub(item.found_at.load(Ordering::Relaxed));
+            let limit = item.bytes_max.max(1) as u64;
+            bytes += item.found_bytes.load(Ordering::Relaxed).saturating_add(since).min(limit);
         }
-        if budget.get() >= self.bytes_min { Progress::Ready } else { Progress::Waiting }
+        if bytes >= self.bytes_min as u64 { Progress::Ready } else { Progress::Waiting }
     }
 
     fn answer(&self) -> Outcome {

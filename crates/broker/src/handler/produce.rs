@@ -199,26 +199,27 @@ fn answer(context: &ProduceContext<'_>, plan: &Plan, frame: &[u8]) -> Result<Out
             )),
         });
     }
-    let image = context.broker.metadata().image();
+    // P13: looked up only when it is due
+    let hint = |item: &Item| {
+        context.version >= LEADER_HINT_SINCE
+            && matches!(&item.step, Step::Failed(failure) if failure.code == ErrorCode::NOT_LEADER_OR_FOLLOWER)
+    };
+    let image = items().any(hint).then(|| context.broker.metadata().image());
     let mut endpoints: Vec<NodeEndpoint<'_>> = Vec::new();
     let responses = plan.topics.iter().map(|topic| {
         let name = std::str::from_utf8(&frame[topic.name.clone()]).unwrap_or_default();
         let partitions = topic.partitions.iter().map(|item| {
             let mut response = partition_response(item);
-            if context.version >= LEADER_HINT_SINCE
-                && response.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER
-            {
-                // P13
+            if let Some(image) = image.as_deref().filter(|_| hint(item)) {
                 let by_id = context.version >= TOPIC_IDS_SINCE;
-                let partition = if by_id { image.topic_by_id(topic.id) } else { image.topic(name) }
-                    .and_then(|t| t.partition(item.index));
-                if let Some(partition) = partition {
+                let topic = if by_id { image.topic_by_id(topic.id) } else { image.topic(name) };
+                if let Some(partition) = topic.and_then(|topic| topic.partition(item.index)) {
                     response.current_leader = LeaderIdAndEpoch {
                         leader_id: partition.leader,
                         leader_epoch: partition.leader_epoch,
                         ..Default::default()
                     };
-                    add_endpoint(&mut endpoints, &image, partition.leader, context.broker.listener_name());
+                    add_endpoint(&mut endpoints, image, partition.leader, context.broker.listener_name());
                 }
             }
             response

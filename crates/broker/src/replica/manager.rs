@@ -22,10 +22,39 @@ pub(crate) struct ReplicaManager {
     defaults: TopicDefaults,
     now_ms: fn() -> i64,
     topics: RwLock<Topics>,
+    written: Checkpoints,
     /// Waiters were told that the directory is offline.
     offline_told: AtomicBool,
     /// Directories of deleted partitions, and when each is removed (D26).
     deleted: Mutex<VecDeque<(Instant, String)>>,
+}
+
+/// What the checkpoint files hold, so that an idle broker writes nothing.
+#[derive(Default)]
+struct Checkpoints {
+    high_watermarks: Checkpoint,
+    recovery_points: Checkpoint,
+    log_starts: Checkpoint,
+}
+
+#[derive(Default)]
+struct Checkpoint(Mutex<Vec<(String, i32, i64)>>);
+
+impl Checkpoint {
+    fn update<'a>(
+        &self,
+        entries: impl Iterator<Item = (&'a str, i32, i64)>,
+        write: impl FnOnce(Vec<(&str, i32, i64)>) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let entries: Vec<(String, i32, i64)> =
+            entries.map(|(topic, partition, at)| (topic.to_owned(), partition, at)).collect();
+        let mut written = self.0.lock();
+        if *written != entries {
+            write(entries.iter().map(|(topic, partition, at)| (topic.as_str(), *partition, *at)).collect())?;
+            *written = entries;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -52,6 +81,7 @@ impl ReplicaManager {
             defaults: config.topic_defaults.clone(),
             now_ms,
             topics: RwLock::default(),
+            written: Checkpoints::default(),
             offline_told: AtomicBool::new(false),
         }
     }
@@ -270,8 +300,9 @@ impl ReplicaManager {
 
     /// D11, D12: syncs logs that have closed a segment, and those older than `flush.ms`.
     pub(crate) fn flush_what_is_due(&self) -> Result<(), LogError> {
+        let now_ms = (self.now_ms)();
         for partition in self.all() {
-            if partition.with_log(|log| log.needs_flush_after_roll()).unwrap_or(false) {
+            if partition.flush_due(now_ms) {
                 flush(&partition)?;
             }
         }
@@ -282,7 +313,7 @@ impl ReplicaManager {
     pub(crate) fn checkpoint_high_watermarks(&self) -> Result<(), LogError> {
         let all = self.all();
         let entries = all.iter().filter_map(|p| p.offsets().map(|(_, hw)| (&**p.topic(), p.index(), hw)));
-        self.dir.write_high_watermarks(entries)
+        self.written.high_watermarks.update(entries, |entries| self.dir.write_high_watermarks(entries))
     }
 
     /// D13.
@@ -291,7 +322,7 @@ impl ReplicaManager {
         let entries = all
             .iter()
             .filter_map(|p| Some((&**p.topic(), p.index(), p.with_log(|log| log.recovery_point())?)));
-        self.dir.write_recovery_points(entries)
+        self.written.recovery_points.update(entries, |entries| self.dir.write_recovery_points(entries))
     }
 
     /// D13.
@@ -300,7 +331,7 @@ impl ReplicaManager {
         let entries = all
             .iter()
             .filter_map(|p| Some((&**p.topic(), p.index(), p.with_log(|log| log.log_start_checkpoint())??)));
-        self.dir.write_log_starts(entries)
+        self.written.log_starts.update(entries, |entries| self.dir.write_log_starts(entries))
     }
 
     /// Takes every log, with its high watermark, for [`LogDir::close`] (D21). Nothing is served afterwards.

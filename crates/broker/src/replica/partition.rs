@@ -28,6 +28,10 @@ struct State {
     /// Effective: never above the number of replicas (P7, R35).
     min_in_sync: usize,
     high_watermark: i64,
+    /// Bytes that were appended and committed since the log was opened.
+    appended_bytes: u64,
+    /// Wall clock of the last sync; 0 before the first look.
+    flushed_at_ms: i64,
     /// True while an append runs. Found true by the next one, the last append has panicked: what the log holds in memory may
     /// not be what it holds on disk, and only a restart knows.
     appending: bool,
@@ -135,6 +139,8 @@ pub(crate) struct ReadOutcome {
     pub(crate) records: Bytes,
     pub(crate) high_watermark: i64,
     pub(crate) log_start_offset: i64,
+    /// Bytes committed since the log was opened, counted at the same moment.
+    pub(crate) appended_bytes: u64,
     /// The reader's log is no prefix of this one: the epoch and offset where they part (R24).
     pub(crate) diverging: Option<(i32, i64)>,
 }
@@ -162,6 +168,8 @@ impl Partition {
             in_sync: role.in_sync,
             min_in_sync: role.min_in_sync,
             high_watermark: 0,
+            appended_bytes: 0,
+            flushed_at_ms: 0,
             appending: false,
         };
         state.begin_epoch();
@@ -221,7 +229,8 @@ impl Partition {
         let log_start = log.log_start_offset();
         state.appending = false;
         match result {
-            Ok(AppendInfo { first_offset, log_append_time, log_start_offset, .. }) => {
+            Ok(AppendInfo { first_offset, log_append_time, log_start_offset, bytes, .. }) => {
+                state.appended_bytes += bytes as u64;
                 state.raise_high_watermark(); // L11
                 Ok(Appended {
                     base_offset: first_offset,
@@ -257,7 +266,9 @@ impl Partition {
         let log = state.online()?;
         let (log_start_offset, end) = (log.log_start_offset(), log.log_end_offset());
         let high_watermark = state.high_watermark;
-        let mut outcome = ReadOutcome { high_watermark, log_start_offset, ..ReadOutcome::default() };
+        let appended_bytes = state.appended_bytes;
+        let mut outcome =
+            ReadOutcome { high_watermark, log_start_offset, appended_bytes, ..ReadOutcome::default() };
         // R30: below the log start it is out of range even if epochs diverge
         if request.offset < log_start_offset {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -275,37 +286,28 @@ impl Partition {
         if request.offset > end {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE); // F2
         }
-        if request.offset < high_watermark {
+        // nothing would fit: a request of many partitions need not look into each log
+        let room = request.bytes_max > 0 || request.at_least_one;
+        if request.offset < high_watermark && room {
             let read = log.read(request.offset, request.bytes_max, high_watermark, request.at_least_one);
             outcome.records = read.map_err(|error| self.code_of(&error))?.records;
         }
         Ok(outcome)
     }
 
-    /// Bytes that a consumer could read from an offset on, counted up to `enough` (W6). `enough` of 1 needs no look at the log.
+    /// Whether a fetch that found nothing to tell still has nothing to tell but more bytes: the count of
+    /// [`ReadOutcome::appended_bytes`] as it is now (W6). Looks at no file.
     ///
     /// # Errors
     /// As [`Partition::read`]: the reader must be told.
-    pub(crate) fn available(
-        &self,
-        offset: i64,
-        enough: usize,
-        epoch: EpochCheck,
-    ) -> Result<usize, ErrorCode> {
+    pub(crate) fn appended_bytes(&self, offset: i64, epoch: EpochCheck) -> Result<u64, ErrorCode> {
         let state = self.state.read();
         state.check_leader(epoch)?;
         let log = state.online()?;
         if offset < log.log_start_offset() || offset > log.log_end_offset() {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-        if offset >= state.high_watermark {
-            return Ok(0);
-        }
-        if enough <= 1 {
-            return Ok(1);
-        }
-        let read = log.read(offset, enough, state.high_watermark, true);
-        Ok(read.map_err(|error| self.code_of(&error))?.records.len())
+        Ok(state.appended_bytes)
     }
 
     /// The log start and the high watermark, for tests, inspection and checkpoints. `None` if the log is not there.
@@ -376,6 +378,22 @@ impl Partition {
         })
     }
 
+    /// What must be synced now: a segment was closed (D11), or the oldest unsynced record may be older than `flush.ms`.
+    pub(crate) fn flush_due(&self, now_ms: i64) -> bool {
+        let mut state = self.state.write();
+        let State { log: Hold::Online(log), flushed_at_ms, .. } = &mut *state else { return false };
+        if log.unflushed_messages() == 0 || *flushed_at_ms == 0 {
+            *flushed_at_ms = now_ms;
+            return false;
+        }
+        let age_ms = u64::try_from(now_ms.saturating_sub(*flushed_at_ms)).unwrap_or(0);
+        let due = log.needs_flush_after_roll() || age_ms >= log.config().flush_ms;
+        if due {
+            *flushed_at_ms = now_ms;
+        }
+        due
+    }
+
     /// Runs something on the log, for checkpoints and syncs. `None` if the log is not there.
     pub(crate) fn with_log<R>(&self, f: impl FnOnce(&mut Log) -> R) -> Option<R> {
         match &mut self.state.write().log {
@@ -408,9 +426,11 @@ impl Partition {
 impl State {
     /// P6, F8.
     fn check_leader(&self, EpochCheck(epoch): EpochCheck) -> Result<(), ErrorCode> {
-        match self.log {
+        match &self.log {
             Hold::Deleted => return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             Hold::Offline => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
+            // D30: an error of any log has taken the whole directory offline
+            Hold::Online(log) if log.health().is_offline() => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
             Hold::Online(_) => {}
         }
         if epoch >= 0 && epoch < self.leader_epoch {
