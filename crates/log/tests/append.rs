@@ -390,6 +390,21 @@ fn a_segment_is_closed_when_it_is_too_old() {
 }
 
 #[test]
+fn jitter_closes_some_segments_earlier_and_none_too_early() {
+    // D10
+    let config = LogConfig { segment_ms: 1000, segment_jitter_ms: 500, ..LogConfig::default() };
+    let rolls_at = |seed: u64, age: i64| {
+        let options = rohrpost_log::OpenOptions { seed, ..options() };
+        let mut log = open_with(&MemoryStorage::new(), config.clone(), options);
+        append(&mut log, batch_with(1, 1, NOW - 5000, Stamp::NONE)).unwrap();
+        append(&mut log, batch_with(1, 1, NOW - 5000 + age, Stamp::NONE)).unwrap().rolled
+    };
+    let rolled = |age| (0..40).filter(|seed| rolls_at(*seed, age)).count();
+    assert_eq!((rolled(500), rolled(1001)), (0, 40));
+    assert!((5..36).contains(&rolled(750)), "drawn anew for each log");
+}
+
+#[test]
 fn a_segment_is_closed_when_an_index_is_full() {
     // D8, D10
     let config = LogConfig { segment_index_bytes: 48, index_interval_bytes: 0, ..LogConfig::default() };

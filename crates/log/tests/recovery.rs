@@ -466,7 +466,8 @@ fn divergence(leader: &Log, epoch: i32, offset: i64) -> Option<(i32, i64)> {
 #[test]
 fn a_follower_with_another_history_ends_with_the_leaders_bytes() {
     // R22, R24, R25: (epoch, batches) of leader and follower after a common beginning
-    let histories: [(&[(i32, u32)], &[(i32, u32)]); 5] = [
+    type Epochs = &'static [(i32, u32)];
+    let histories: [(Epochs, Epochs); 5] = [
         (&[(3, 4)], &[(2, 3)]),
         (&[(2, 1), (5, 4)], &[(2, 6)]),
         (&[(4, 9)], &[(2, 2), (3, 2)]),
