@@ -84,6 +84,14 @@ struct State {
     unloaded: BTreeSet<String>,
 }
 
+impl State {
+    fn forget(&mut self, key: &(String, i32)) {
+        self.recovery_points.remove(key);
+        self.log_starts.remove(key);
+        self.high_watermarks.remove(key);
+    }
+}
+
 impl LogDir {
     /// Takes the directory, creating it on first use. The clean-shutdown marker is read and removed here (D15).
     ///
@@ -203,10 +211,14 @@ impl LogDir {
         let name = partition_dir_name(topic, partition);
         let dir = storage::join(&self.path, &name);
         let result = self.prepare_partition(&dir, &name, topic_id);
-        self.health.note(result)?;
+        let is_new = self.health.note(result)?;
         let key = (topic.to_owned(), partition);
         let options = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            if is_new {
+                // What the checkpoints say is an older topic's of the same name.
+                state.forget(&key);
+            }
             OpenOptions {
                 clean: self.was_clean(),
                 recovery_point: state.recovery_points.get(&key).copied().unwrap_or(0),
@@ -221,13 +233,14 @@ impl LogDir {
         Ok(log)
     }
 
-    fn prepare_partition(&self, dir: &str, name: &str, topic_id: [u8; 16]) -> Result<(), LogError> {
+    /// Returns whether the directory is a new one.
+    fn prepare_partition(&self, dir: &str, name: &str, topic_id: [u8; 16]) -> Result<bool, LogError> {
         let path = storage::join(dir, PARTITION_META);
         let exists = self.storage.exists(dir).map_err(|e| LogError::storage("reading", dir, e))?;
         if exists {
             let text = small_text(&*self.storage, &path)?;
             match text.as_deref().map(parse_topic_id) {
-                Some(Some(found)) if found == topic_id => return Ok(()),
+                Some(Some(found)) if found == topic_id => return Ok(false),
                 Some(Some(found)) => {
                     return Err(LogError::Unexpected {
                         code: code::INCONSISTENT_TOPIC_ID,
@@ -248,7 +261,8 @@ impl LogDir {
         }
         // L1, U8: before any data.
         let text = format!("version: 0\ntopic_id: {}", encode_uuid(&topic_id));
-        checkpoint::write_text(&*self.storage, &path, &text)
+        checkpoint::write_text(&*self.storage, &path, &text)?;
+        Ok(!exists)
     }
 
     /// The checkpointed high watermark; `None` if unknown (D19).
@@ -290,9 +304,7 @@ impl LogDir {
         let key = (topic.to_owned(), partition);
         let mut state = self.state.lock();
         state.unloaded.remove(&name);
-        state.recovery_points.remove(&key);
-        state.log_starts.remove(&key);
-        state.high_watermarks.remove(&key);
+        state.forget(&key);
         Ok(target)
     }
 

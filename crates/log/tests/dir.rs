@@ -285,6 +285,23 @@ fn a_deleted_partition_is_renamed_first_and_removed_later() {
 }
 
 #[test]
+fn a_topic_made_anew_does_not_begin_where_the_old_one_was_checkpointed() {
+    // D26, D18: the checkpoints still name the old one
+    let storage = MemoryStorage::new();
+    let dir = open(&storage);
+    let mut orders = log(&dir, "orders", 0);
+    append(&mut orders, batch(9)).unwrap();
+    orders.advance_log_start(4).unwrap();
+    dir.close([(("orders".to_owned(), 0), orders, 9)], 1).unwrap();
+    drop(dir);
+    storage.remove_dir_all("data/orders-0").unwrap();
+    let dir = open(&storage);
+    let orders = log(&dir, "orders", 0);
+    assert_eq!((orders.log_start_offset(), orders.log_end_offset()), (0, 0));
+    assert_eq!(dir.high_watermark("orders", 0), None);
+}
+
+#[test]
 fn a_stray_partition_is_set_aside_with_its_data() {
     // D20
     let storage = MemoryStorage::new();

@@ -175,6 +175,19 @@ fn a_segment_that_lost_its_end_at_a_batch_boundary_leaves_no_gap() {
 }
 
 #[test]
+fn an_offset_that_falls_ends_the_log() {
+    // D16: a good batch in the wrong place, as old bytes that come back behind a cut would be
+    let storage = MemoryStorage::new();
+    let (all, end) = filled(&storage);
+    let file = path(base_from_end(&storage, 0), ".log");
+    let bytes = read(&storage, &file);
+    let first_len = rohrpost_record::Batch::parse(&bytes).unwrap().bytes().len();
+    write(&storage, &file, bytes.len() as u64, &bytes[..first_len]);
+    let log = open_with(&storage, small(), options());
+    assert_eq!((log.log_end_offset(), content(&log) == all), (end, true));
+}
+
+#[test]
 fn segments_below_the_recovery_point_are_not_read_again() {
     // D16: damage there is not looked for at start
     let storage = MemoryStorage::new();
