@@ -24,7 +24,6 @@ use crate::wait;
 ///
 /// It can be awaited on any executor, polled, waited for in a plain thread with or without timeout, or dropped: dropping it
 /// changes nothing for the record (CMPL-2). It is cancel safe: a `select!` that drops a borrowed poll loses nothing.
-#[must_use = "a failure that nobody looks at is only counted; drop it on purpose to fire and forget"]
 pub struct Delivery {
     /// `None` once the result was taken.
     completion: Option<Arc<Completion>>,
@@ -277,10 +276,6 @@ impl Completion {
         self.result.get().is_some()
     }
 
-    pub(crate) fn result(&self) -> Option<&BatchResult> {
-        self.result.get()
-    }
-
     pub(crate) fn set_records(&self, records: u32) {
         self.records.store(records, Ordering::Release);
     }
@@ -480,5 +475,183 @@ impl Wakers {
     fn close(&mut self) -> Vec<Option<Waker>> {
         self.free = Vec::new();
         std::mem::take(&mut self.slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32 as Counter;
+    use std::task::Wake;
+
+    use super::*;
+    use crate::accumulator::TopicState;
+    use crate::outcome::{BatchFailure, Outcome, Reason};
+    use rohrpost_protocol::ErrorCode;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn completion() -> CompletionRef {
+        let topic = TopicState::new("orders".into(), 0, 0);
+        let partition = topic.partition_or_new(3, &Arc::default(), &Counter::new(0)).clone();
+        let completion = Completion::open(partition);
+        completion.partition.ledger().taken_out(3);
+        completion.set_records(3);
+        completion
+    }
+
+    fn handle(completion: &CompletionRef, index: u32) -> Delivery {
+        Delivery::new(
+            completion.handle(),
+            PlaceInBatch { index, timestamp: 1000, key_size: -1, value_size: 5 },
+        )
+    }
+
+    fn poll(delivery: &mut Delivery, waker: &Arc<Count>) -> Poll<Result<Delivered, DeliveryError>> {
+        Pin::new(delivery).poll(&mut Context::from_waker(&Waker::from(waker.clone())))
+    }
+
+    fn acked(base_offset: i64, log_append_time: i64) -> BatchResult {
+        BatchResult::Acked { base_offset, log_append_time }
+    }
+
+    // CMPL-1
+    #[test]
+    fn a_handle_has_one_waker_the_last_and_frees_it_when_dropped() {
+        let completion = completion();
+        let (old, new, other) =
+            (Arc::new(Count::default()), Arc::new(Count::default()), Arc::new(Count::default()));
+        let (mut first, mut second) = (handle(&completion, 0), handle(&completion, 1));
+        for _ in 0..100 {
+            // what `select!` does
+            assert!(poll(&mut first, &old).is_pending());
+            assert!(poll(&mut first, &new).is_pending());
+            let mut dropped = handle(&completion, 2);
+            assert!(poll(&mut dropped, &other).is_pending());
+        }
+        assert!(poll(&mut second, &other).is_pending());
+        assert_eq!(completion.registered_wakers(), 2);
+        assert_eq!(Arc::strong_count(&other), 2, "dropped handles have let go of their wakers");
+        assert!(completion.wakers.lock().slots.len() <= 2, "slots are used again");
+        completion.resolve(acked(40, -1));
+        assert_eq!([&old, &new, &other].map(|count| count.0.load(Ordering::SeqCst)), [0, 1, 1]);
+        let Poll::Ready(Ok(at)) = poll(&mut second, &other) else { panic!("not delivered") };
+        assert_eq!((at.offset(), at.topic(), at.partition()), (Some(41), "orders", 3));
+        assert_eq!(completion.registered_wakers(), 0);
+    }
+
+    // API-5, API-6, CMPL-8
+    #[test]
+    fn offset_and_time_are_the_brokers_where_it_says_them() {
+        let result_of = |result: BatchResult| {
+            let completion = completion();
+            let mut delivery = handle(&completion, 2);
+            completion.resolve(result);
+            let at = delivery.poll_now().unwrap().unwrap();
+            (at.offset(), at.timestamp())
+        };
+        assert_eq!(result_of(acked(40, -1)), (Some(42), Some(1000)));
+        assert_eq!(result_of(acked(40, 2000)), (Some(42), Some(2000)), "log append time");
+        assert_eq!(result_of(acked(-1, -1)), (None, Some(1000)), "a duplicate: its offset is not known");
+        assert_eq!(result_of(BatchResult::HandedOver), (None, Some(1000)));
+        let completion = completion();
+        let mut delivery = handle(&completion, 0);
+        completion.resolve(acked(0, -1));
+        let at = delivery.poll_now().unwrap().unwrap();
+        assert_eq!((at.key_size(), at.value_size()), (None, Some(5)));
+    }
+
+    // CMPL-2
+    #[test]
+    fn a_wait_that_times_out_gives_the_handle_back() {
+        let completion = completion();
+        let Err(WaitError::TimedOut(delivery)) = handle(&completion, 0).wait_timeout(Duration::ZERO) else {
+            panic!("there was nothing to wait for")
+        };
+        completion.resolve(acked(7, -1));
+        assert_eq!(delivery.wait_timeout(Duration::ZERO).unwrap().offset(), Some(7));
+        assert_eq!(handle(&completion, 1).wait().unwrap().offset(), Some(8));
+    }
+
+    // CMPL-1
+    #[test]
+    fn a_thread_that_waits_is_woken_by_the_outcome() {
+        let completion = completion();
+        let delivery = handle(&completion, 0);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| delivery.wait());
+            while completion.registered_wakers() == 0 {
+                std::thread::yield_now();
+            }
+            completion.resolve(acked(7, -1));
+            assert_eq!(waiting.join().unwrap().unwrap().offset(), Some(7));
+        });
+    }
+
+    // ERR-3
+    #[test]
+    fn records_that_the_broker_named_fail_with_its_words_and_the_others_as_innocents() {
+        let errors_of = |record_errors: Vec<(u32, Option<String>)>| {
+            let completion = completion();
+            let mut handles: Vec<_> = (0..3).map(|index| handle(&completion, index)).collect();
+            completion.resolve(BatchResult::Failed(Arc::new(BatchFailure {
+                outcome: Outcome::NotWritten,
+                reason: Reason::Broker(ErrorCode::INVALID_TIMESTAMP),
+                message: Some("the partition's message".into()),
+                record_errors,
+                attempts: 1,
+            })));
+            let errors = handles.iter_mut().map(|handle| handle.poll_now().unwrap().unwrap_err());
+            errors.map(|error| (error.code().unwrap(), error.message().to_owned())).collect::<Vec<_>>()
+        };
+        let innocent = (ErrorCode::INVALID_RECORD, "part of a batch which had invalid records".to_owned());
+        assert_eq!(
+            errors_of(vec![(1, Some("too old".into()))]),
+            [innocent.clone(), (ErrorCode::INVALID_TIMESTAMP, "too old".into()), innocent.clone()]
+        );
+        assert_eq!(
+            errors_of(vec![(0, None), (2, Some("no key".into()))]),
+            [
+                (ErrorCode::INVALID_RECORD, "the partition's message".into()),
+                innocent,
+                (ErrorCode::INVALID_RECORD, "no key".into())
+            ]
+        );
+        assert_eq!(
+            errors_of(Vec::new())[0],
+            (ErrorCode::INVALID_TIMESTAMP, "the partition's message".to_owned())
+        );
+    }
+
+    // CMPL-8
+    #[test]
+    fn an_error_says_what_is_certain_and_what_to_do() {
+        let text_of = |outcome, reason, message: Option<&str>, attempts| {
+            let completion = completion();
+            let mut delivery = handle(&completion, 0);
+            completion.resolve(BatchResult::Failed(Arc::new(BatchFailure {
+                outcome,
+                reason,
+                message: message.map(str::to_owned),
+                record_errors: Vec::new(),
+                attempts,
+            })));
+            delivery.poll_now().unwrap().unwrap_err().to_string()
+        };
+        assert_eq!(
+            text_of(Outcome::NotWritten, Reason::Expired, Some("Expiring 3 record(s)"), 0),
+            "record for orders-3 was not written, it is safe to send it again: Expiring 3 record(s)"
+        );
+        let unknown =
+            text_of(Outcome::Unknown, Reason::Broker(ErrorCode::REQUEST_TIMED_OUT), Some("no answer"), 2);
+        assert_eq!(
+            unknown,
+            "record for orders-3 may have been written, look into the log before sending it again: REQUEST_TIMED_OUT: no answer (2 attempts)"
+        );
     }
 }

@@ -69,7 +69,7 @@ impl Record {
 macro_rules! setters {
     ($record:ident => $inner:expr) => {
         /// Sets the key. An empty key is a key (API-2).
-        #[must_use]
+        #[must_use = "it is the record that is to be sent"]
         pub fn key(mut self, key: impl Into<Bytes>) -> Self {
             let $record = &mut self;
             $inner.key = Some(key.into());
@@ -77,7 +77,7 @@ macro_rules! setters {
         }
 
         /// Appends a header. Headers keep their order and may repeat (API-3).
-        #[must_use]
+        #[must_use = "it is the record that is to be sent"]
         pub fn header(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
             let $record = &mut self;
             $inner.headers.push(Header { key: key.into(), value: Some(value.into()) });
@@ -85,7 +85,7 @@ macro_rules! setters {
         }
 
         /// Appends a header whose value is null, which differs from empty (API-3).
-        #[must_use]
+        #[must_use = "it is the record that is to be sent"]
         pub fn null_header(mut self, key: impl Into<String>) -> Self {
             let $record = &mut self;
             $inner.headers.push(Header { key: key.into(), value: None });

@@ -302,7 +302,7 @@ impl Permit {
                 Append::Done(delivery) => return Ok(delivery),
                 Append::Beyond(partitions) => unknown_partition(&self.topic, &record, partitions, 0),
                 Append::Closed => self.shared.closed(),
-                Append::Cold | Append::Behind | Append::NoRoom(_) => {
+                Append::Cold | Append::Behind | Append::NoRoom => {
                     unreachable!("a permit has room, metadata, and nobody before it")
                 }
             }
@@ -339,7 +339,7 @@ impl PermitError {
     }
 
     /// Record, permit and reason.
-    #[must_use]
+    #[must_use = "the record and the permit can be used again"]
     pub fn into_parts(self) -> (Record, Permit, Refusal) {
         *self.0
     }
@@ -460,7 +460,7 @@ impl<'a> Sending<'a> {
                 Append::Closed => return Poll::Ready(Err(self.shared.closed())),
                 // The topic has vanished, or shrunk: wait for it again.
                 Append::Cold | Append::Beyond(_) => {}
-                Append::Behind | Append::NoRoom(_) => unreachable!("it has its turn and its room"),
+                Append::Behind | Append::NoRoom => unreachable!("it has its turn and its room"),
             }
         }
     }
@@ -597,8 +597,12 @@ impl Wait {
         if let Some(old) = self.watch.replace(metadata.wait(waker)) {
             metadata.cancel(old);
         }
+        let before = self.topic.known();
         self.cause = self.shared.look_up(&self.topic)?;
         metadata.want(self.topic.name()); // PRE-1
+        if before > 0 && self.topic.known() == before {
+            metadata.want_refresh(); // PRE-2: known, but not with this partition
+        }
         Ok(())
     }
 
@@ -714,9 +718,12 @@ fn try_send(
         shared.check_size(size)?;
         let refusal = match shared.append_now(topic, &record, size, callback) {
             Ok(Append::Done(delivery)) => return Ok(delivery),
-            Ok(Append::Behind | Append::NoRoom(_)) => Refusal::Full,
-            Ok(_) => {
+            Ok(Append::Behind | Append::NoRoom) => Refusal::Full,
+            Ok(append) => {
                 shared.metadata.want(topic.name());
+                if matches!(append, Append::Beyond(_)) {
+                    shared.metadata.want_refresh();
+                }
                 Refusal::NotKnownYet(topic.name().to_string())
             }
             Err(refusal) => refusal,

@@ -26,8 +26,8 @@ pub(crate) enum Append {
     Beyond(u32),
     /// Other senders of the topic wait: take a place behind them.
     Behind,
-    /// A chunk of so many bytes is needed, and there is none.
-    NoRoom(usize),
+    /// A chunk is needed, and there is none.
+    NoRoom,
     /// The producer takes no more records.
     Closed,
 }
@@ -102,7 +102,7 @@ impl Accumulator {
                     room.asked = true;
                     room.taken = self.pool.try_take(self.pool.chunk_size(candidate.size, wish));
                     if room.taken.is_none() && candidate.granted.is_none() {
-                        return Append::NoRoom(self.pool.chunk_size(candidate.size, 0));
+                        return Append::NoRoom;
                     }
                 }
                 Step::Closed => return Append::Closed,
@@ -220,7 +220,6 @@ impl Accumulator {
         }
         let delivery = hand_out(&batch, candidate, index, timestamp);
         queue.batches.push_back(batch);
-        topic.touch(now_ms);
         self.list(partition, queue);
         delivery
     }

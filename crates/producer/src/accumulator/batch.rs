@@ -152,16 +152,19 @@ impl Batch {
     }
 
     /// It was in a request before (ACC-8).
+    #[cfg(test)]
     pub(crate) fn is_retry(&self) -> bool {
         self.is_retry
     }
 
     /// The largest record's size estimate in bytes (ACC-8).
+    #[cfg(test)]
     pub(crate) fn max_record_size(&self) -> usize {
         self.max_record
     }
 
     /// The codec it travels with.
+    #[cfg(test)]
     pub(crate) fn codec(&self) -> Codec {
         self.codec
     }

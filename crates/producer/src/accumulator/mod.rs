@@ -30,7 +30,6 @@ use rohrpost_record::Compression;
 pub(crate) use self::append::{Append, Candidate};
 pub(crate) use self::batch::Batch;
 pub(crate) use self::ledger::{Counts, FlushWait};
-pub(crate) use self::line::Stage;
 pub(crate) use self::pool::{Charge, Chunk, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
@@ -159,11 +158,6 @@ impl Accumulator {
         for (name, topic) in &*self.topics.read() {
             topic.apply(cluster.topics.get(name));
         }
-    }
-
-    /// Monotonic ms when a batch was last opened for the topic: its life in the metadata set counts from there (MET-2).
-    pub(crate) fn last_used_ms(&self, topic: &str) -> Option<u64> {
-        self.topics.read().get(topic).map(|topic| topic.last_used_ms())
     }
 
     pub(crate) fn pool(&self) -> &Pool {

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -30,7 +30,6 @@ struct PoolShared {
     /// `batch.size`: the largest chunk, but for a larger record.
     batch_size: usize,
     sender: SenderWake,
-    closed: AtomicBool,
     /// How many wait for room: then no partition lingers (BUF-5).
     wanting: AtomicUsize,
     /// Calls that gave up for want of room (`buffer-exhausted-total`).
@@ -82,7 +81,6 @@ impl Pool {
             total,
             batch_size,
             sender,
-            closed: AtomicBool::new(false),
             wanting: AtomicUsize::new(0),
             exhausted: AtomicU64::new(0),
             inner: Mutex::new(inner),
@@ -214,6 +212,7 @@ impl Pool {
     }
 
     /// Bytes held: batches, permits, callbacks.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         usize::try_from(to_isize(self.0.total) - self.0.inner.lock().available).unwrap_or(0)
     }
@@ -241,15 +240,14 @@ impl Pool {
         let wake = {
             let mut inner = self.0.inner.lock();
             inner.available += to_isize(bytes);
-            match data {
-                Some(data) => match self.0.class(data.len()) {
+            if let Some(data) = data {
+                match self.0.class(data.len()) {
                     Some(class) => {
                         inner.free_bytes += data.len();
                         inner.free[class].push(data);
                     }
                     None => garbage.push(data),
-                },
-                None => {}
+                }
             }
             self.0.serve(&mut inner, &mut garbage)
         };
@@ -353,4 +351,64 @@ impl fmt::Debug for Chunk {
 #[inline]
 fn to_isize(bytes: usize) -> isize {
     isize::try_from(bytes).unwrap_or(isize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(total: usize, batch_size: usize) -> Pool {
+        Pool::new(total, batch_size, SenderWake::new())
+    }
+
+    // BUF-7
+    #[test]
+    fn chunks_are_powers_of_two_up_to_a_batch_and_exact_beyond() {
+        let size = |need, wish| pool(1 << 20, 16384).chunk_size(need, wish);
+        assert_eq!(size(100, 0), 1024);
+        assert_eq!(size(1024, 0), 1024);
+        assert_eq!(size(1025, 0), 2048);
+        assert_eq!(size(100, 16277), 16384, "a busy partition's next batch");
+        assert_eq!(size(100, 99_999), 16384);
+        assert_eq!(size(20_001, 0), 20_001, "a record larger than a batch");
+        assert_eq!(
+            pool(1 << 20, 20_000).chunk_size(100, 19_000),
+            20_000,
+            "batch.size need not be a power of two"
+        );
+        assert_eq!(pool(500, 16384).chunk_size(93, 0), 500, "never more than there is");
+        assert_eq!(pool(1 << 20, 100).chunk_size(85, 0), 100);
+    }
+
+    // BUF-1
+    #[test]
+    fn memory_comes_back_and_is_used_again_within_the_total() {
+        let pool = pool(40_000, 16384);
+        let chunk = pool.try_take(16384).unwrap();
+        let address = chunk.bytes().as_ptr();
+        drop(chunk);
+        let again = pool.try_take(16384).unwrap();
+        assert_eq!(again.bytes().as_ptr(), address, "kept for use");
+        assert_eq!(pool.available(), 40_000 - 16384);
+        drop(again);
+        // What is kept and what is held stay within the total: kept chunks give way.
+        let other = pool.try_take(39_000).unwrap();
+        assert_eq!(pool.0.inner.lock().free_bytes, 0);
+        assert!(pool.try_take(1024).is_none());
+        drop(other);
+        assert_eq!((pool.available(), pool.held(), pool.total()), (40_000, 0, 40_000));
+        assert_eq!(pool.0.inner.lock().free_bytes, 0, "odd sizes are not kept");
+    }
+
+    #[test]
+    fn a_forced_charge_delays_the_next_taker() {
+        let pool = pool(2000, 1024);
+        let _chunk = pool.try_take(1024).unwrap();
+        assert!(pool.charge(1024, false).is_none());
+        let forced = pool.charge(1024, true).unwrap();
+        assert_eq!((pool.available(), pool.held()), (0, 2048));
+        assert!(pool.try_take(1).is_none());
+        drop(forced);
+        assert_eq!(pool.available(), 976);
+    }
 }

@@ -1,7 +1,7 @@
 //! A topic and its partitions as the producer sees them, and a partition's queue of batches (ACC-1).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -21,8 +21,6 @@ pub(crate) struct TopicState {
     waiters: AtomicU32,
     /// Partitions in `partitions`.
     used: AtomicU32,
-    /// When a batch was last opened (MET-2).
-    last_used_ms: AtomicU64,
     metadata: RwLock<Option<Arc<TopicMetadata>>>,
     partitions: Partitions,
     pub(crate) sticky: Sticky,
@@ -63,7 +61,6 @@ impl TopicState {
             known: AtomicU32::new(0),
             waiters: AtomicU32::new(0),
             used: AtomicU32::new(0),
-            last_used_ms: AtomicU64::new(0),
             metadata: RwLock::new(None),
             partitions: Partitions::default(),
             sticky: Sticky::new(seed),
@@ -163,14 +160,6 @@ impl TopicState {
     pub(crate) fn is_unused(&self) -> bool {
         self.used.load(Ordering::Acquire) == 0 && !self.has_waiters()
     }
-
-    pub(crate) fn touch(&self, now_ms: u64) {
-        self.last_used_ms.store(now_ms, Ordering::Relaxed);
-    }
-
-    pub(crate) fn last_used_ms(&self) -> u64 {
-        self.last_used_ms.load(Ordering::Relaxed)
-    }
 }
 
 impl Partition {
@@ -218,8 +207,10 @@ impl Queue {
 /// A list that can be read without a lock, grows, and never shrinks: segments of doubling length.
 #[derive(Default)]
 struct Partitions {
-    segments: [OnceLock<Box<[OnceLock<Arc<Partition>>]>>; SEGMENTS],
+    segments: [OnceLock<Segment>; SEGMENTS],
 }
+
+type Segment = Box<[OnceLock<Arc<Partition>>]>;
 
 /// The first segment's length.
 const FIRST_SEGMENT: u32 = 8;

@@ -33,8 +33,6 @@ pub(crate) struct Ready {
 pub(crate) struct HeadInfo {
     /// Set if the batch was sent before with idempotence.
     pub(crate) stamped: Option<Stamp>,
-    /// How often it was put back.
-    pub(crate) attempts: u32,
 }
 
 /// Holds partitions back: muted ones (ACC-20), those that idempotence makes wait (ACC-17). A gate holds its own partition and no
@@ -279,13 +277,6 @@ impl Accumulator {
         }
     }
 
-    /// Whether anything is queued. For the sender of a closing producer.
-    pub(crate) fn has_queued(&self) -> bool {
-        let mut desk = self.desk.lock();
-        desk.take_in(&self.incoming);
-        desk.partitions().any(|partition| !partition.queue.lock().batches.is_empty())
-    }
-
     fn take(&self, out: &mut Vec<Batch>, mut next: impl FnMut(&Partition, &mut Queue) -> Option<Batch>) {
         let from = out.len();
         let mut records = 0;
@@ -372,7 +363,7 @@ impl Listed {
 
 impl Batch {
     fn info(&self) -> HeadInfo {
-        HeadInfo { stamped: self.stamp(), attempts: self.attempts }
+        HeadInfo { stamped: self.stamp() }
     }
 
     /// ACC-10: put back and its time has not come, unless the partition has a newer leader since.

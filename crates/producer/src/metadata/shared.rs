@@ -16,6 +16,7 @@ pub(crate) struct MetadataShared {
     current: RwLock<Arc<Snapshot>>,
     /// Something lies in `wanted`: spares the sender the lock on most passes.
     is_wanted: AtomicBool,
+    is_refresh_wanted: AtomicBool,
     inner: Mutex<Inner>,
     sender: SenderWake,
 }
@@ -51,6 +52,7 @@ impl MetadataShared {
         MetadataShared {
             current: RwLock::default(),
             is_wanted: AtomicBool::new(false),
+            is_refresh_wanted: AtomicBool::new(false),
             inner: Mutex::default(),
             sender,
         }
@@ -71,6 +73,18 @@ impl MetadataShared {
             self.is_wanted.store(true, Ordering::Release);
             self.sender.wake();
         }
+    }
+
+    /// Asks the sender for a refresh of all topics: a record names a partition beyond those known (PRE-2).
+    pub(crate) fn want_refresh(&self) {
+        if !self.is_refresh_wanted.swap(true, Ordering::AcqRel) {
+            self.sender.wake();
+        }
+    }
+
+    /// Whether a refresh was asked for since the last call; for the sender.
+    pub(crate) fn take_refresh_wanted(&self) -> bool {
+        self.is_refresh_wanted.swap(false, Ordering::AcqRel)
     }
 
     /// What was asked for since the last call; for the sender.

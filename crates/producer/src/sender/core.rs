@@ -148,6 +148,9 @@ impl SenderCore {
         for topic in self.shared.metadata.take_wanted() {
             self.metadata.want(&topic, now_ms);
         }
+        if self.shared.metadata.take_refresh_wanted() {
+            self.metadata.request_refresh();
+        }
         self.expire(now_ms);
         let was_hinted = std::mem::take(&mut self.hinted);
         if was_hinted {
