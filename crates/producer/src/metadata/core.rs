@@ -250,7 +250,7 @@ impl MetadataCore {
         }
         self.trying_since_ms = None;
         let progress = self.apply(answer, version, now_ms);
-        if !question.is_partial {
+        if !question.is_partial || self.last_refresh_ms.is_none() {
             self.last_refresh_ms = Some(now_ms);
         }
         for topic in &question.topics {
@@ -452,7 +452,8 @@ impl MetadataCore {
                 partitions.resize_with(index + 1, PartitionMetadata::unknown);
             }
             let new = PartitionMetadata {
-                leader: (p.leader_id >= 0).then_some(p.leader_id),
+                // MET-6
+                leader: Some(p.leader_id).filter(|leader| snapshot.brokers.contains_key(leader)),
                 leader_epoch: if version >= EPOCHS_RELIABLE { p.leader_epoch } else { -1 },
                 replicas: p.replica_nodes.to_vec(),
                 in_sync: p.isr_nodes.to_vec(),

@@ -30,11 +30,23 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, seed: u64) -> Shared {
+        let settings = Settings::new(&config, seed);
+        Shared::with(config, settings, Clock::new())
+    }
+
+    /// For tests: a clock that stands still until it is set, and no thread that compresses.
+    #[cfg(test)]
+    pub(crate) fn by_hand(config: Config) -> Shared {
+        let settings = Settings { codec_threads: 0, ..Settings::new(&config, 7) };
+        Shared::with(config, settings, Clock::by_hand(1_700_000_000_000))
+    }
+
+    fn with(config: Config, settings: Settings, clock: Clock) -> Shared {
         let sender = SenderWake::new();
         Shared {
-            clock: Clock::new(),
+            clock,
             metadata: MetadataShared::new(sender.clone()),
-            accumulator: Accumulator::new(Settings::new(&config, seed), sender.clone()),
+            accumulator: Accumulator::new(settings, sender.clone()),
             timers: Timers::new(sender.clone()),
             lifecycle: Lifecycle::default(),
             commands: Commands::default(),
@@ -165,5 +177,12 @@ impl Commands {
     fn announce(&self, sender: &SenderWake) {
         self.is_waiting.store(true, Ordering::Release);
         sender.wake();
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    pub(crate) fn metrics_epoch_bumps(&self) -> u64 {
+        self.stats.epoch_bumps.load(Ordering::Relaxed)
     }
 }

@@ -104,6 +104,8 @@ pub(crate) struct SenderCore {
     drained: Vec<Batch>,
     /// A broker named a new leader since the last pass (ERR-2).
     pub(super) hinted: bool,
+    /// Brokers that are gone still have to answer.
+    has_gone: bool,
 }
 
 impl SenderCore {
@@ -129,6 +131,7 @@ impl SenderCore {
             forced: false,
             drained: Vec::new(),
             hinted: false,
+            has_gone: false,
             shared,
         }
     }
@@ -153,7 +156,7 @@ impl SenderCore {
         }
         self.expire(now_ms);
         let was_hinted = std::mem::take(&mut self.hinted);
-        if was_hinted {
+        if was_hinted || self.has_gone {
             self.set_nodes(links);
         }
         if self.metadata.forget_refusals(now_ms) || was_hinted {
@@ -385,11 +388,15 @@ impl SenderCore {
             links.set_node(*node, &broker.host, broker.port);
             self.nodes.insert(*node);
         }
-        let gone = |node: &i32| !snapshot.brokers.contains_key(node) && links.in_flight(*node) == 0;
-        let gone: Vec<i32> = self.nodes.iter().copied().filter(gone).collect();
+        self.has_gone = false;
+        let gone: Vec<i32> = self.nodes.iter().copied().filter(|node| !snapshot.brokers.contains_key(node)).collect();
         for node in gone {
-            links.remove_node(node);
-            self.nodes.remove(&node);
+            if links.in_flight(node) > 0 {
+                self.has_gone = true;
+            } else {
+                links.remove_node(node);
+                self.nodes.remove(&node);
+            }
         }
     }
 

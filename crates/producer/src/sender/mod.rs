@@ -22,3 +22,9 @@ mod idempotence;
 mod partition;
 pub(crate) mod request;
 mod retry;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;

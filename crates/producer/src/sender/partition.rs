@@ -115,10 +115,18 @@ impl PartitionState {
                         return false;
                     }
                 }
+                if unsettled == 0 {
+                    return self.bump == Bump::No;
+                }
+                // THR-3: a broker that does not know the producer takes any sequence as the first (IDM-7). So the first batch of
+                // an epoch goes alone until it is acknowledged: were it refused, or on its way to a former leader, the next
+                // one would be written before it.
+                let is_known = self.last_acked.is_some();
                 // IDM-7: brokers remember five batches; a leader change must not put more than that on the wire.
                 self.bump == Bump::No
+                    && is_known
                     && unsettled < policy.max_in_flight
-                    && (unsettled == 0 || self.identity == policy.identity)
+                    && self.identity == policy.identity
             }
         }
     }
