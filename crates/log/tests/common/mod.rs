@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use rohrpost_log::{
-    AppendError, AppendInfo, LeaderChecks, Log, LogConfig, MemoryStorage, OpenOptions, Storage,
+    AppendError, AppendInfo, AppendOrigin, LeaderChecks, Log, LogConfig, MemoryStorage, OpenMode,
+    OpenOptions, Storage,
 };
 use rohrpost_record::{BatchBuilder, Batches, Codec, HEADER_LEN, NO_HEADERS, Stamp, stamp};
 
@@ -93,4 +94,63 @@ pub fn batches(bytes: &[u8]) -> Vec<(i64, i32)> {
 
 pub fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+}
+
+pub fn small() -> LogConfig {
+    LogConfig { segment_bytes: 1000, index_interval_bytes: 150, ..LogConfig::default() }
+}
+
+pub fn path(base: i64, suffix: &str) -> String {
+    format!("{DIR}/{base:020}{suffix}")
+}
+
+pub fn files(storage: &MemoryStorage) -> Vec<String> {
+    storage.list(DIR).unwrap().into_iter().map(|e| e.name).collect()
+}
+
+pub fn read(storage: &MemoryStorage, path: &str) -> Vec<u8> {
+    let file = storage.open(path, OpenMode::Existing).unwrap();
+    file.read_bytes(0, file.len().unwrap() as usize).unwrap().to_vec()
+}
+
+pub fn write(storage: &MemoryStorage, path: &str, position: u64, bytes: &[u8]) {
+    storage.open(path, OpenMode::Create).unwrap().write_at(position, bytes).unwrap();
+}
+
+pub fn cut(storage: &MemoryStorage, path: &str, len: u64) {
+    storage.open(path, OpenMode::Existing).unwrap().set_len(len).unwrap();
+}
+
+pub fn clean() -> OpenOptions {
+    OpenOptions { clean: true, ..options() }
+}
+
+/// A log of several segments, closed without a crash, and all its bytes.
+pub fn filled(storage: &MemoryStorage) -> (Vec<u8>, i64) {
+    let mut log = open_with(storage, small(), options());
+    for i in 0..60u32 {
+        let mut bytes = batch_with(
+            1 + i % 3,
+            20,
+            NOW - 100_000 + i64::from(i) * 10,
+            Stamp {
+                producer_id: i64::from(i % 2),
+                producer_epoch: 0,
+                base_sequence: (i / 2 * 6) as i32 % 1000,
+            },
+        );
+        let checks = LeaderChecks { origin: AppendOrigin::Broker, ..LeaderChecks::default() };
+        log.append_as_leader(&mut bytes, 1 + (i / 20) as i32, NOW, checks).unwrap();
+    }
+    assert!(log.segment_count() >= 5);
+    let all = content(&log);
+    let end = log.log_end_offset();
+    log.close().unwrap();
+    (all, end)
+}
+
+/// Base offset of the n-th segment from the end.
+pub fn base_from_end(storage: &MemoryStorage, n: usize) -> i64 {
+    let logs: Vec<_> = files(storage).into_iter().filter(|f| f.ends_with(".log")).collect();
+    logs[logs.len() - 1 - n][..20].parse().unwrap()
 }
