@@ -140,7 +140,8 @@ fn malformed_requests_close_their_own_connection_and_no_other() {
 
 #[test]
 fn connections_come_and_go_by_the_hundred() {
-    let cluster = Cluster::builder().topic("t", 1, 1).start().unwrap();
+    let builder = Cluster::builder().topic("t", 1, 1).config("socket.listen.backlog.size", "200");
+    let cluster = builder.start().unwrap();
     let frame = encode_request(&produce_request("t", 0, Some(&batch(&["never"])), -1), 9, 1, None).unwrap();
     for round in 0..2 {
         let mut clients: Vec<_> = (0..100).map(|_| Client::of(&cluster)).collect();

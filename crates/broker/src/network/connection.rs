@@ -4,7 +4,9 @@
 //! unnecessary. So responses leave in the order of the requests, a pipelining peer fills only its socket's buffer, and what
 //! waits in any queue is bounded by the number of connections.
 
-use super::frame::{Frame, FrameError, FrameReader};
+use rohrpost_protocol::frame::FrameError;
+
+use super::frame::{Frame, FrameReader};
 use super::response::{Response, Unsent};
 
 /// Numbers a request within its network thread; never used twice.
@@ -112,7 +114,65 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        // N4, N8: whatever arrives, in whatever pieces, with whatever answers
+        #[test]
+        fn requests_are_taken_one_by_one_and_arbitrary_bytes_do_no_harm(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..60), 0..12),
+            noise in prop::collection::vec(any::<u8>(), 0..20),
+            steps in prop::collection::vec((1usize..40, 1usize..9, any::<bool>()), 1..60),
+        ) {
+            let mut wire: Vec<u8> = Vec::new();
+            for frame in &frames {
+                wire.extend_from_slice(&(frame.len() as i32).to_be_bytes());
+                wire.extend_from_slice(frame);
+            }
+            wire.extend_from_slice(&noise);
+            let mut connection = Connection::new(100);
+            let (mut rest, mut taken, mut serial) = (&wire[..], Vec::new(), 0);
+            'wire: for (arrive, write, answer) in steps.iter().cycle().take(3000) {
+                if connection.wants_read() {
+                    match connection.next_request(serial) {
+                        Err(_) => break 'wire,
+                        Ok(Some(frame)) => {
+                            taken.push(frame.bytes().to_vec());
+                            prop_assert_eq!(connection.in_flight(), Some(serial));
+                            continue;
+                        }
+                        Ok(None) => {}
+                    }
+                    if rest.is_empty() { break }
+                    let Ok(spare) = connection.reader().spare() else { break };
+                    let count = rest.len().min(*arrive).min(spare.len());
+                    spare[..count].copy_from_slice(&rest[..count]);
+                    connection.reader().advance(count);
+                    rest = &rest[count..];
+                } else if connection.wants_write() {
+                    let mut slices = Vec::new();
+                    connection.unsent().unwrap().slices(&mut slices);
+                    let there: usize = slices.iter().map(|slice| slice.len()).sum();
+                    drop(slices);
+                    connection.wrote(there.min(*write));
+                } else {
+                    prop_assert!(connection.next_request(serial + 1).unwrap().is_none(), "one in flight");
+                    let done = if *answer {
+                        connection.respond(serial, Response::new(vec![1; 5], Vec::new()))
+                    } else {
+                        connection.no_response(serial)
+                    };
+                    prop_assert!(done);
+                    serial += 1;
+                }
+            }
+            // everything before the noise comes out whole and in order; the noise may be a short frame itself
+            prop_assert!(taken.len() >= frames.len());
+            prop_assert_eq!(&taken[..frames.len()], &frames[..]);
+        }
+    }
 
     fn put(connection: &mut Connection, bytes: &[u8]) {
         let spare = connection.reader().spare().unwrap();

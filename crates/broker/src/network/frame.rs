@@ -3,37 +3,12 @@
 //! A frame is an int32 size and as many bytes. The size is judged before anything is allocated for it (N8), and the buffer
 //! grows only as bytes really arrive, so a peer that declares 100 MiB and sends ten bytes costs ten bytes' worth.
 
-use std::fmt;
+use rohrpost_protocol::frame::{FrameError, SIZE_LEN, size_of_frame};
 
-/// Bytes of the size field.
-pub(crate) const SIZE_LEN: usize = 4;
 /// The smallest buffer, and the most that is read before a frame's size is known.
 const FIRST_READ: usize = 16 * 1024;
 /// A buffer is grown to twice what has arrived, but at least to this, and never beyond the frame.
 const GROW_AT_LEAST: usize = 64 * 1024;
-
-/// Why a peer's bytes are not a frame. The connection ends here; there is no way to find the next frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FrameError {
-    /// Below zero.
-    Negative(i32),
-    /// No room for a header.
-    Empty,
-    /// Above `socket.request.max.bytes`.
-    TooLarge { size: i32, max: usize },
-}
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Negative(size) => write!(f, "a frame of {size} bytes: is this a Kafka client?"),
-            Self::Empty => write!(f, "an empty frame"),
-            Self::TooLarge { size, max } => {
-                write!(f, "a frame of {size} bytes; socket.request.max.bytes allows {max}")
-            }
-        }
-    }
-}
 
 /// One whole frame in the buffer it was read into. A handler may change the bytes in place: that is how a batch gets its
 /// offsets without a copy (L14).
@@ -140,16 +115,8 @@ impl FrameReader {
     }
 
     fn size(&self) -> Result<Option<usize>, FrameError> {
-        let Some(&[a, b, c, d]) = self.buffer[..self.filled].first_chunk::<SIZE_LEN>() else {
-            return Ok(None);
-        };
-        match i32::from_be_bytes([a, b, c, d]) {
-            // N8: judged before anything is allocated for it
-            size @ ..0 => Err(FrameError::Negative(size)),
-            0 => Err(FrameError::Empty),
-            size if size as usize > self.max => Err(FrameError::TooLarge { size, max: self.max }),
-            size => Ok(Some(size as usize)),
-        }
+        // N8: judged before anything is allocated for it
+        self.buffer[..self.filled].first_chunk().map(|size| size_of_frame(*size, self.max)).transpose()
     }
 }
 
@@ -178,6 +145,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn frames_come_out_whole_however_the_bytes_are_split(
             bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..5000), 1..20),
@@ -220,7 +189,7 @@ mod tests {
             (-1, FrameError::Negative(-1)),
             (0, FrameError::Empty),
             (1001, FrameError::TooLarge { size: 1001, max: 1000 }),
-            (i32::MAX, FrameError::TooLarge { size: i32::MAX, max: 1000 }),
+            (i32::MAX, FrameError::TooLarge { size: i32::MAX as usize, max: 1000 }),
         ] {
             let mut reader = FrameReader::new(1000);
             let spare = reader.spare().unwrap();

@@ -131,7 +131,7 @@ impl Server {
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
             frame_bytes_max: 1 << 20,
-            backlog: 50,
+            backlog: 200,
             idle_max: options.idle_max,
         };
         let listener = bind("127.0.0.1:0".parse().unwrap(), &config).unwrap();

@@ -303,7 +303,7 @@ impl ReplicaManager {
         let now_ms = (self.now_ms)();
         for partition in self.all() {
             if partition.flush_due(now_ms) {
-                flush(&partition)?;
+                partition.flush()?;
             }
         }
         Ok(())
@@ -351,7 +351,7 @@ impl ReplicaManager {
     pub(crate) fn sync(&self) -> Result<(), Vec<String>> {
         let mut failures = Vec::new();
         for partition in self.all() {
-            if let Err(error) = flush(&partition) {
+            if let Err(error) = partition.flush() {
                 failures.push(format!("{}-{}: {error}", partition.topic(), partition.index()));
             }
         }
@@ -364,17 +364,6 @@ const DELETE_DELAY_MAX_MS: u64 = 365 * 24 * 3_600_000;
 
 fn random_id() -> [u8; 16] {
     fastrand::u128(..).to_be_bytes()
-}
-
-/// D12: waits for the disk without the partition's lock.
-fn flush(partition: &Partition) -> Result<(), LogError> {
-    let Some(flush) = partition.with_log(Log::prepare_flush) else {
-        return Err(LogError::Offline("its log is not open".to_owned()));
-    };
-    let flush = flush?;
-    flush.run()?;
-    partition.with_log(|log| log.complete_flush(flush));
-    Ok(())
 }
 
 fn hosted(topic: &Hosted, partition: i32) -> Result<Arc<Partition>, ErrorCode> {

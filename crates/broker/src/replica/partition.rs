@@ -394,6 +394,23 @@ impl Partition {
         due
     }
 
+    /// Syncs everything appended so far; waits for the disk without the partition's lock (D12). A deleted partition has nothing
+    /// to sync.
+    ///
+    /// # Errors
+    /// Its log is offline or goes offline by this.
+    pub(crate) fn flush(&self) -> Result<(), LogError> {
+        let prepared = match &mut self.state.write().log {
+            Hold::Online(log) => log.prepare_flush(),
+            Hold::Offline => Err(LogError::Offline("its log could not be opened".to_owned())),
+            Hold::Deleted => return Ok(()),
+        };
+        let flush = prepared?;
+        flush.run()?;
+        self.with_log(|log| log.complete_flush(flush));
+        Ok(())
+    }
+
     /// Runs something on the log, for checkpoints and syncs. `None` if the log is not there.
     pub(crate) fn with_log<R>(&self, f: impl FnOnce(&mut Log) -> R) -> Option<R> {
         match &mut self.state.write().log {
