@@ -1,3 +1,51 @@
-//! The rohrpost command: produce, consume, topics, broker.
+//! The `rohrpost` command: produce, consume, topics, broker.
+//!
+//! Data goes to standard output, everything else to standard error. Exit status: 0, all went well (for `produce`: every
+//! record is acknowledged and, on the embedded broker, synced to disk); 1, the command ran and something failed;
+//! 2, it could not start: wrong usage, wrong configuration, no broker.
 
-fn main() {}
+mod args;
+mod broker;
+mod cluster;
+mod consume;
+mod failure;
+mod interrupt;
+mod jsonl;
+mod produce;
+mod terminal;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            // clap's own status: 0 for --help and --version, 2 for wrong usage
+            let _ = usage.print();
+            return ExitCode::from(usage.exit_code() as u8);
+        }
+    };
+    terminal::start_logging();
+    interrupt::survive_file_size_limits();
+    let result = match arguments.command {
+        Command::Produce(options) => produce::run(options),
+        Command::Consume(options) => consume::run(&options),
+        Command::Topics(options) => topics::run(&options),
+        Command::Broker(options) => broker::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                terminal::note(&format!("rohrpost: {message}"));
+            }
+            ExitCode::from(failure.status())
+        }
+    }
+}

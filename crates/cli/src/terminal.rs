@@ -1,0 +1,76 @@
+//! Standard error as a person sees it: notes, log lines, and a progress bar that neither of them tears.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+
+use indicatif::ProgressBar;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The bar on the screen, if there is one: whoever writes to standard error moves it out of the way.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// True if standard error is a terminal: only then a progress bar is drawn.
+pub(crate) fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Colours are for terminals, and not wanted where `NO_COLOR` is set to anything.
+pub(crate) fn wants_color() -> bool {
+    is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// One line to standard error.
+pub(crate) fn note(line: &str) {
+    write(format!("{line}\n").as_bytes());
+}
+
+/// From now on lines are written around this bar; `None` takes it away.
+pub(crate) fn show_bar(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = bar;
+}
+
+/// Log lines of the library and the broker: warnings and worse, or what `RUST_LOG` asks for.
+pub(crate) fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(wants_color())
+        .with_target(false)
+        .with_writer(Stderr)
+        .try_init();
+}
+
+fn write(bytes: &[u8]) {
+    let bar = BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // a closed standard error is no reason to fail
+    match &*bar {
+        Some(bar) => bar.suspend(|| {
+            let _ = std::io::stderr().write_all(bytes);
+        }),
+        None => {
+            let _ = std::io::stderr().write_all(bytes);
+        }
+    }
+}
+
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Stderr;
+
+    fn make_writer(&'a self) -> Stderr {
+        Stderr
+    }
+}

@@ -1,0 +1,93 @@
+//! What the command says when it is used wrongly, or when the world is not as it should be: what, where, what to do.
+
+mod common;
+
+use std::net::TcpListener;
+
+use common::{Broker, run, run_with_input};
+
+#[test]
+fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &str); 9] = [
+        (&["produce"], "--topic"),
+        (&["produce", "-t", "t", "missing.txt"], "missing.txt"),
+        (&["produce", "-t", "t", "."], "directory"),
+        (&["produce", "-t", "t", "-X", "max.blocks.ms=5"], "max.block.ms"),
+        (&["produce", "-t", "t", "-X", "linger.ms=soon"], "linger.ms"),
+        (&["produce", "-t", "t", "-X", "linger.ms"], "KEY=VALUE"),
+        (&["produce", "-t", "t", "--config", "missing.properties"], "missing.properties"),
+        (&["consume", "-t", "t", "--offset", "5"], "--partition"),
+        (&["produce", "-t", "t", "-b", "localhost"], "port"),
+    ];
+    for (arguments, reason) in cases {
+        run(folder.path(), arguments).expect_status(2).expect_said(reason);
+    }
+    assert!(!folder.path().join("rohrpost-data").exists(), "nothing was started");
+}
+
+#[test]
+fn a_name_that_is_no_topic_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &["produce", "-t", "no spaces", "Cargo.toml"]).expect_status(2);
+    run_with_input(folder.path(), &["produce", "-t", "no spaces"], b"x\n")
+        .expect_status(2)
+        .expect_said("no spaces");
+    run(folder.path(), &["topics", "create", "a/b"]).expect_status(1).expect_said("a/b");
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    // a port that was free a moment ago
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for arguments in [
+        &["produce", "-t", "t", "-b", &address][..],
+        &["consume", "-t", "t", "-b", &address],
+        &["topics", "list", "-b", &address],
+    ] {
+        run_with_input(folder.path(), arguments, b"x\n")
+            .expect_status(2)
+            .expect_said(&address)
+            .expect_said("refused");
+    }
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &["consume", "-t", "nowhere", "--until-end"]).expect_status(2).expect_said("nowhere");
+    run(folder.path(), &["topics", "describe", "nowhere"]).expect_status(1).expect_said("nowhere");
+    run(folder.path(), &["topics", "delete", "nowhere"]).expect_status(1).expect_said("nowhere");
+}
+
+#[test]
+fn topics_are_created_listed_described_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run(folder, &["topics", "create", "orders", "--partitions", "3", "-X", "retention.ms=1000"])
+        .expect_status(0);
+    run(folder, &["topics", "create", "orders"]).expect_status(1).expect_said("exists");
+    run(folder, &["topics", "create", "bad", "-X", "retention.mss=1"])
+        .expect_status(1)
+        .expect_said("retention.mss");
+    run(folder, &["topics", "create", "clicks"]).expect_status(0);
+    assert_eq!(run(folder, &["topics", "list"]).expect_status(0).text(), "clicks\norders\n");
+    let described = run(folder, &["topics", "describe", "orders"]).expect_status(0).text();
+    assert_eq!(described.lines().filter(|line| line.starts_with("orders ")).count(), 3, "{described}");
+    run(folder, &["topics", "delete", "orders", "clicks"]).expect_status(0);
+    assert_eq!(run(folder, &["topics", "list"]).expect_status(0).text(), "");
+}
+
+#[test]
+fn a_data_directory_in_use_leads_to_the_broker_that_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), &["--listen", "127.0.0.1:0"]);
+    run_with_input(folder.path(), &["produce", "-t", "t"], b"one\n")
+        .expect_status(0)
+        .expect_said(&broker.address);
+    assert_eq!(common::consume(folder.path(), &broker.address, "t"), b"one\n");
+    // a second broker must not take the directory
+    run(folder.path(), &["broker", "--listen", "127.0.0.1:0"]).expect_status(2).expect_said(&broker.address);
+    assert_eq!(broker.terminate(), Some(0), "SIGTERM stops it cleanly");
+}
