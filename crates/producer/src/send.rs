@@ -406,28 +406,30 @@ impl<'a> Sending<'a> {
 
     /// The first poll: appends the record, or takes a place in the line.
     #[inline]
-    fn start(&mut self, record: &Record, waker: &Waker) -> Result<Option<Accepted>, Refusal> {
+    fn start(&mut self, waker: &Waker) -> Result<Option<Accepted>, Refusal> {
+        let Sending { shared, topic, record, callback, place } = self;
+        let Some(record) = record else { panic!("a send was polled after it had ended") };
         let found;
-        let topic = match self.topic {
+        let topic = match topic {
             Some(topic) => {
                 check_topic(record, topic)?;
-                topic
+                *topic
             }
             None => {
-                found = self.shared.topic_of(record)?;
+                found = shared.topic_of(record)?;
                 &found
             }
         };
         let size = record.size();
-        self.shared.check_size(size)?;
-        match self.shared.append_now(topic, record, size, &mut self.callback) {
+        shared.check_size(size)?;
+        match shared.append_now(topic, record, size, callback) {
             Ok(Append::Done(delivery)) => return Ok(Some(delivery)),
             Ok(_) if !wait::in_callback() => {
-                self.place = Some(Box::new(Place::take(self.shared, topic, record.partition, size, waker)));
+                *place = Some(Box::new(Place::take(shared, topic, record.partition, size, waker)));
                 return Ok(None);
             }
             refused => {
-                self.shared.accumulator.forget(topic);
+                shared.accumulator.forget(topic);
                 refused?;
             }
         }
@@ -435,8 +437,10 @@ impl<'a> Sending<'a> {
     }
 
     /// Waits for the turn and appends.
-    fn go_on(&mut self, record: &Record, waker: &Waker) -> Poll<Result<Accepted, Refusal>> {
-        let Some(place) = &mut self.place else { unreachable!("no place was taken") };
+    fn go_on(&mut self, waker: &Waker) -> Poll<Result<Accepted, Refusal>> {
+        let (Some(place), Some(record)) = (&mut self.place, &self.record) else {
+            unreachable!("a send that waits has a place and a record")
+        };
         loop {
             match place.poll(waker) {
                 Poll::Pending => return Poll::Pending,
@@ -464,6 +468,15 @@ impl<'a> Sending<'a> {
             }
         }
     }
+
+    /// Ends without having accepted the record.
+    #[cold]
+    fn end(&mut self, refusal: Refusal) -> SendError {
+        self.place = None;
+        let Some(record) = self.record.take() else { unreachable!("the record was not accepted") };
+        refuse(self.callback.take(), &record, self.topic, &refusal);
+        SendError::new(record, refusal)
+    }
 }
 
 /// An accepted record's handle; none if it has a callback.
@@ -475,33 +488,25 @@ impl Future for Sending<'_> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(record) = this.record.take() else { panic!("a send was polled after it had ended") };
-        let refusal = if this.place.is_none() {
-            match this.start(&record, cx.waker()) {
-                Ok(Some(accepted)) => return Poll::Ready(Ok(accepted)),
-                Ok(None) => None,
-                Err(refusal) => Some(refusal),
-            }
-        } else {
-            None
-        };
-        let refusal = match refusal {
-            Some(refusal) => refusal,
-            None => match this.go_on(&record, cx.waker()) {
-                Poll::Pending => {
-                    this.record = Some(record);
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(accepted)) => {
-                    this.place = None; // only now the next in line may go on
+        if this.place.is_none() {
+            match this.start(cx.waker()) {
+                Ok(Some(accepted)) => {
+                    this.record = None;
                     return Poll::Ready(Ok(accepted));
                 }
-                Poll::Ready(Err(refusal)) => refusal,
-            },
-        };
-        this.place = None;
-        refuse(this.callback.take(), &record, this.topic, &refusal);
-        Poll::Ready(Err(SendError::new(record, refusal)))
+                Ok(None) => {}
+                Err(refusal) => return Poll::Ready(Err(this.end(refusal))),
+            }
+        }
+        match this.go_on(cx.waker()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(accepted)) => {
+                this.record = None;
+                this.place = None; // only now may the next in line go on
+                Poll::Ready(Ok(accepted))
+            }
+            Poll::Ready(Err(refusal)) => Poll::Ready(Err(this.end(refusal))),
+        }
     }
 }
 

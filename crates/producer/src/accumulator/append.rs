@@ -206,7 +206,8 @@ impl Accumulator {
         let scale = self.codec.scale(partition.ratio());
         let id = queue.next_id;
         queue.next_id += 1;
-        let mut batch = Batch::open(partition.clone(), id, chunk, limit, scale, now_ms);
+        let raw_limit = self.settings.max_request_size.max(candidate.size);
+        let mut batch = Batch::open(partition.clone(), id, chunk, limit, raw_limit, scale, now_ms);
         let size =
             batch.builder.measure(timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers);
         let (index, _) = batch.append(record, size, timestamp);

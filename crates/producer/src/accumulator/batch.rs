@@ -26,6 +26,8 @@ pub(crate) struct Batch {
     pub(super) id: u64,
     /// Write limit, in estimated bytes: `batch.size`, or the first record's estimate if that is larger (ACC-3).
     limit: usize,
+    /// The same in uncompressed bytes: a batch that does not shrink after all must still go into a request.
+    raw_limit: usize,
     /// Estimated bytes per uncompressed byte, in 1/65536 (ACC-5). 65536 without compression.
     scale: u64,
     /// Codec and bytes of the records part as they travel. Set when the batch is ready.
@@ -72,6 +74,7 @@ impl Batch {
         id: u64,
         chunk: Chunk,
         limit: usize,
+        raw_limit: usize,
         scale: u64,
         now_ms: u64,
     ) -> Batch {
@@ -83,6 +86,7 @@ impl Batch {
             state: State::Open,
             id,
             limit,
+            raw_limit,
             scale,
             codec: Codec::None,
             payload_len: 0,
@@ -220,13 +224,21 @@ impl Batch {
     /// ACC-4: it has a record, and no more estimated bytes are allowed than it has; or it is closed.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        !self.is_open() || (self.builder.count() > 0 && self.limit <= self.estimated_len())
+        !self.is_open()
+            || (self.builder.count() > 0
+                && (self.limit <= self.estimated_len() || self.raw_limit <= self.uncompressed_len()))
     }
 
     /// ACC-4: whether a record of `len` bytes fits.
     #[inline]
     pub(super) fn fits(&self, len: usize) -> bool {
-        self.builder.count() == 0 || self.limit >= self.estimated_len() + len
+        self.builder.count() == 0
+            || (self.limit >= self.estimated_len() + len && self.raw_limit >= self.uncompressed_len() + len)
+    }
+
+    #[inline]
+    fn uncompressed_len(&self) -> usize {
+        HEADER_LEN + self.builder.records_len()
     }
 
     /// Bytes left in the last piece.
@@ -241,7 +253,8 @@ impl Batch {
         let left = self.limit.saturating_sub(self.estimated_len());
         // With compression more goes in than the estimate counts.
         let left = (left as u64).saturating_mul(1 << 16) / self.scale.max(1);
-        (2 * last).min(usize::try_from(left).unwrap_or(usize::MAX))
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        (2 * last).min(left).min(self.raw_limit.saturating_sub(self.uncompressed_len()))
     }
 
     pub(super) fn add_chunk(&mut self, chunk: Chunk) {

@@ -134,26 +134,28 @@ impl Pool {
         waker: &Waker,
     ) -> u64 {
         let mut garbage = Vec::new();
-        let (ticket, wake) = {
+        let (ticket, wake, before) = {
             let mut inner = self.0.inner.lock();
+            let before = inner.line.waiting_for_room();
             let ticket = inner.line.enter(topic, partition, bytes, known, waker.clone());
-            (ticket, self.0.serve(&mut inner, &mut garbage))
+            (ticket, self.0.serve(&mut inner, &mut garbage), before)
         };
-        self.finish(wake);
+        self.finish(wake, before);
         ticket
     }
 
     /// Tells the line what is known of the topic, renews the waker, and asks where the caller stands.
     pub(crate) fn poll(&self, ticket: u64, topic: &TopicState, known: u32, waker: &Waker) -> Turn {
         let mut garbage = Vec::new();
-        let (turn, wake, _old) = {
+        let (turn, wake, before, _old) = {
             let mut inner = self.0.inner.lock();
+            let before = inner.line.waiting_for_room();
             inner.line.admit(topic.id(), known);
             let wake = self.0.serve(&mut inner, &mut garbage);
             let (stage, is_turn, old) = inner.line.poll(ticket, waker);
-            (if stage == Stage::Granted && is_turn { Turn::Go } else { Turn::Wait(stage) }, wake, old)
+            (if stage == Stage::Granted && is_turn { Turn::Go } else { Turn::Wait(stage) }, wake, before, old)
         };
-        self.finish(wake);
+        self.finish(wake, before);
         turn
     }
 
@@ -182,7 +184,7 @@ impl Pool {
             (self.0.serve(&mut inner, &mut garbage), next, waker)
         };
         wake.extend(next);
-        self.finish(wake);
+        wake.into_iter().for_each(Waker::wake);
     }
 
     /// Counts a call that gave up.
@@ -227,10 +229,10 @@ impl Pool {
         Chunk { data, charge: Charge { bytes: size, pool: self.clone() } }
     }
 
-    /// After every change: wakes, outside the lock, who can go on, and the sender if someone waits for room.
-    fn finish(&self, wake: Vec<Waker>) {
+    /// Wakes, outside the lock, who can go on, and the sender if more calls wait for room than before.
+    fn finish(&self, wake: Vec<Waker>, waited_before: usize) {
         wake.into_iter().for_each(Waker::wake);
-        if self.is_wanted() {
+        if self.0.wanting.load(Ordering::Acquire) > waited_before {
             self.0.sender.wake(); // BUF-5: it has to send what lingers
         }
     }

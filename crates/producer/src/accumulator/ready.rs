@@ -304,16 +304,24 @@ impl Accumulator {
             return;
         }
         let timeout_ms = self.settings.availability_timeout_ms;
-        let mut lengths: HashMap<u32, (Arc<str>, Vec<Option<usize>>)> = HashMap::new();
+        let mut old = std::mem::take(&mut desk.published);
+        // `None`: not every partition has a queue yet.
+        let mut topics: HashMap<u32, Option<(Arc<TopicState>, Vec<Option<usize>>)>> = HashMap::new();
         for listed in desk.listed.values() {
             let partition = &listed.partition;
-            let (_, lengths) = lengths.entry(partition.topic_id()).or_insert_with(|| {
-                let name = partition.topic_name().clone();
-                let known = cluster.topics.get(&name).map_or(&[][..], |topic| &topic.partitions);
+            let id = partition.topic_id();
+            let entry = topics.entry(id).or_insert_with(|| {
+                let topic = old.remove(&id).or_else(|| self.topic(partition.topic_name()))?;
+                let known = &cluster.topics.get(topic.name())?.partitions;
                 // Partitions without leader are left out.
-                let empty = known.iter().map(|partition| partition.leader.map(|_| 0)).collect();
-                (name, empty)
+                let empty = || known.iter().map(|partition| partition.leader.map(|_| 0)).collect();
+                if !topic.is_every_partition_used() {
+                    topic.sticky.publish(None); // it has grown
+                    return None;
+                }
+                Some((topic.clone(), empty()))
             });
+            let Some((_, lengths)) = entry else { continue };
             let is_slow = timeout_ms > 0
                 && listed
                     .leader
@@ -323,11 +331,8 @@ impl Accumulator {
                 *place = place.filter(|_| !is_slow).map(|_| listed.len); // PAR-12
             }
         }
-        let mut old = std::mem::take(&mut desk.published);
-        for (id, (name, lengths)) in lengths {
-            let Some(topic) = old.remove(&id).or_else(|| self.topic(&name)) else { continue };
-            let load = topic.is_every_partition_used().then(|| partitioner::weights(&lengths)).flatten();
-            topic.sticky.publish(load.map(Arc::new));
+        for (id, (topic, lengths)) in topics.into_iter().filter_map(|(id, topic)| Some((id, topic?))) {
+            topic.sticky.publish(partitioner::weights(&lengths).map(Arc::new));
             desk.published.insert(id, topic);
         }
         old.into_values().for_each(|topic| topic.sticky.publish(None)); // PAR-11: all lengths are 0

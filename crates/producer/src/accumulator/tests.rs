@@ -19,6 +19,7 @@ pub(crate) fn settings() -> Settings {
         batch_size: 16384,
         linger_ms: 5,
         buffer_memory: 32 << 20,
+        max_request_size: 1 << 20,
         delivery_timeout_ms: 120_000,
         compression: Compression::NONE,
         ignore_keys: false,
@@ -724,6 +725,35 @@ fn with_compression_a_batch_takes_as_much_as_it_is_expected_to_shrink() {
     // 61 + records · 0.995 · 1.05 ≤ 16384, with 109 and 110 bytes per record
     assert_eq!(first, 142);
     assert_eq!(rig.queue_len(0), 2);
+}
+
+// ACC-7: however well a topic was compressed before
+#[test]
+fn a_batch_that_does_not_shrink_after_all_still_goes_into_a_request() {
+    let compression = Compression::new(Codec::Gzip, None).unwrap();
+    let rig = Rig::new(&[Some(1)], Settings { compression, max_request_size: 50_000, ..settings() });
+    let ratio = rig.topic.partition_or_new(0, &rig.accumulator.ledger, &rig.accumulator.next_key).ratio();
+    (0..198).for_each(|_| ratio.observe(0.01));
+    (0..600).for_each(|_| drop(rig.send(Record::value(vec![7; 100]))));
+    let batches = &rig.topic.partition(0).unwrap().queue.lock().batches;
+    let raw: Vec<usize> = batches.iter().map(|batch| HEADER_LEN + batch.builder.records_len()).collect();
+    assert!(raw[0] > 49_000 && raw[0] <= 50_000, "{raw:?}");
+}
+
+// ACC-15
+#[test]
+fn records_that_come_while_a_request_is_under_way_batch_together_without_linger() {
+    let rig = Rig::new(&[Some(1)], Settings { linger_ms: 0, ..settings() });
+    let busy = Held(HashSet::from([0]));
+    for _ in 0..50 {
+        rig.send(Record::value("v"));
+        assert_eq!(rig.accumulator.ready(0, &rig.cluster, &busy).nodes, []);
+    }
+    rig.send(Record::value("v"));
+    rig.ready(); // ready, but the broker's connection is busy
+    rig.send(Record::value("v"));
+    rig.ready();
+    assert_eq!(rig.drain(1)[0].record_count(), 52);
 }
 
 #[test]

@@ -269,6 +269,29 @@ fn what_cannot_be_sent_is_refused_at_once_with_the_record() {
     topic.try_send(Record::to("t").value("v")).unwrap();
 }
 
+// PRE-8
+#[test]
+fn a_call_that_failed_leaves_nothing_behind() {
+    let rig = Rig::new(TIGHT);
+    let topic = now(rig.producer.topic("t")).unwrap();
+    assert!(now(rig.producer.send(Record::to("..").value("v"))).is_err());
+    assert!(now(topic.send(Record::to("u").value("v"))).is_err());
+    assert!(topic.try_send(Record::value("v").partition(7).unwrap()).unwrap_err().is_full());
+    assert!(rig.producer.try_send(Record::to("cold").value("v")).unwrap_err().is_full());
+    assert!(topic.try_send(Record::value(vec![0; 5000])).is_err());
+    assert!(now(topic.reserve(5000)).is_err());
+    rig.shared().lifecycle.fail(ErrorCode::CLUSTER_AUTHORIZATION_FAILED, "not allowed".into());
+    rig.shared().accumulator.set_closing();
+    let error = now(topic.send(Record::value("v"))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the producer has ended with CLUSTER_AUTHORIZATION_FAILED: not allowed; build a new one"
+    );
+    assert_eq!(rig.shared().accumulator.counts(), Default::default());
+    assert!(rig.drain().is_empty());
+    rig.assert_clean();
+}
+
 // BUF-1
 #[test]
 fn a_buffer_smaller_than_a_chunk_still_takes_a_record_that_fits() {
