@@ -42,7 +42,7 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
                     Mode::Serve if twice => Err(ErrorCode::INVALID_REQUEST), // O5
                     Mode::Serve => find(&context, topic.name, partition, reader),
                 };
-                answer(partition.partition_index, found)
+                answer(partition.partition_index, found, version)
             })
             .collect(),
         ..Default::default()
@@ -88,13 +88,20 @@ fn special_since(timestamp: i64) -> Option<i16> {
     }
 }
 
-fn answer(partition_index: i32, found: Result<FoundOffset, ErrorCode>) -> ListOffsetsPartitionResponse {
+/// From this version on an answer has the leader epoch of the offset (O2).
+const LEADER_EPOCH_SINCE: i16 = 4;
+
+fn answer(
+    partition_index: i32,
+    found: Result<FoundOffset, ErrorCode>,
+    version: i16,
+) -> ListOffsetsPartitionResponse {
     match found {
         Ok(FoundOffset { offset, timestamp, leader_epoch }) => ListOffsetsPartitionResponse {
             partition_index,
             offset,
             timestamp,
-            leader_epoch,
+            leader_epoch: if version >= LEADER_EPOCH_SINCE { leader_epoch } else { -1 },
             ..Default::default()
         },
         Err(error_code) => ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() },

@@ -4,7 +4,7 @@ use rohrpost_protocol::messages::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
-use rohrpost_protocol::{Decoder, ErrorCode, Uuid};
+use rohrpost_protocol::{Decoder, ErrorCode};
 
 use super::{Context, INTERNAL_TOPICS, Mode, Outcome, read, respond};
 use crate::controller::{CreateTopics, NewTopic};
@@ -30,7 +30,7 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
     };
     let topics = match (mode, asked) {
         (Mode::Refuse(code), asked) => {
-            asked.unwrap_or_default().iter().map(|topic| refused(topic, code)).collect()
+            asked.unwrap_or_default().iter().map(|topic| refused(topic, code, version)).collect()
         }
         (Mode::Serve, None) => image.topics().map(|topic| found(topic, &image, version)).collect(),
         (Mode::Serve, Some(asked)) => {
@@ -112,29 +112,33 @@ fn look_up<'a>(
     let by_id = !asked.topic_id.is_zero();
     // M6: ids, and topics without a name, exist from version 12 on
     if version < TOPIC_IDS_SINCE && (by_id || asked.name.is_none()) {
-        return refused(asked, ErrorCode::INVALID_REQUEST);
+        return refused(asked, ErrorCode::INVALID_REQUEST, version);
     }
     if by_id {
         return match image.topic_by_id(asked.topic_id) {
             Some(topic) => found(topic, image, version),
-            None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID),
+            None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID, version),
         };
     }
     match asked.name {
-        None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID),
+        None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID, version),
         Some(name) => match image.topic(name) {
             Some(topic) => found(topic, image, version),
-            None if !is_valid_topic_name(name) => refused(asked, ErrorCode::INVALID_TOPIC_EXCEPTION), // M1
-            None => refused(asked, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            None if !is_valid_topic_name(name) => refused(asked, ErrorCode::INVALID_TOPIC_EXCEPTION, version), // M1
+            None => refused(asked, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, version),
         },
     }
 }
 
 /// An entry without partitions. The name is not null before version 12.
-fn refused<'a>(asked: &MetadataRequestTopic<'a>, error_code: ErrorCode) -> MetadataResponseTopic<'a> {
+fn refused<'a>(
+    asked: &MetadataRequestTopic<'a>,
+    error_code: ErrorCode,
+    version: i16,
+) -> MetadataResponseTopic<'a> {
     MetadataResponseTopic {
         error_code,
-        name: asked.name.or((asked.topic_id == Uuid::ZERO).then_some("")),
+        name: asked.name.or((version < TOPIC_IDS_SINCE).then_some("")),
         topic_id: asked.topic_id,
         ..Default::default()
     }
