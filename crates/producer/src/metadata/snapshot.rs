@@ -53,6 +53,7 @@ impl Snapshot {
         self.topics.get(topic)?.partitions.get(usize::try_from(partition).ok()?)
     }
 
+    #[cfg(test)]
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
         self.partition(topic, partition)?.leader
     }

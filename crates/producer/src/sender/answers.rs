@@ -173,7 +173,7 @@ impl SenderCore {
         now_ms.saturating_sub(batch.created_ms()) < config.delivery_timeout_ms
             && batch.attempts() < config.retries
             && !self.forced
-            && !self.fatal.is_some()
+            && self.fatal.is_none()
     }
 
     fn retry(&mut self, batch: Batch, code: ErrorCode, message: Option<&str>, now_ms: u64) {
@@ -240,14 +240,13 @@ impl SenderCore {
     /// A batch that the sender holds has its outcome. It is told at once, or when all batches sent before it have theirs.
     pub(super) fn end_batch(&mut self, batch: Batch, result: BatchResult) {
         let partition = batch.partition().clone();
-        if let BatchResult::Failed(failure) = &result {
-            if let Some(undelivered) = self.undelivered.as_mut() {
-                undelivered.extend(Undelivered::of(
-                    &batch,
-                    failure,
-                    self.shared.config.max_request_size.max(self.shared.config.batch_size),
-                ));
-            }
+        if let (BatchResult::Failed(failure), Some(undelivered)) = (&result, self.undelivered.as_mut()) {
+            let config = &self.shared.config;
+            undelivered.extend(Undelivered::of(
+                &batch,
+                failure,
+                config.max_request_size.max(config.batch_size),
+            ));
         }
         let state = self.state(&partition);
         let at = state.entry_of(&batch);
@@ -313,7 +312,7 @@ impl SenderCore {
 
     /// IDM-15: an error that a bump repairs ends nothing.
     fn wants_new_epoch(&mut self, partition: &Arc<Partition>, bump: Bump) {
-        if !self.idempotence.is_some() {
+        if self.idempotence.is_none() {
             return;
         }
         let state = self.state(partition);

@@ -315,10 +315,6 @@ impl SenderCore {
         }
     }
 
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = i32> + '_ {
-        self.nodes.iter().copied()
-    }
-
     // ---------------------------------------------------------------------------------------------- metadata
 
     fn ask_for_metadata(&mut self, links: &mut dyn Links, now_ms: u64, sent: &mut bool) -> Asked {
@@ -389,7 +385,8 @@ impl SenderCore {
             self.nodes.insert(*node);
         }
         self.has_gone = false;
-        let gone: Vec<i32> = self.nodes.iter().copied().filter(|node| !snapshot.brokers.contains_key(node)).collect();
+        let gone: Vec<i32> =
+            self.nodes.iter().copied().filter(|node| !snapshot.brokers.contains_key(node)).collect();
         for node in gone {
             if links.in_flight(node) > 0 {
                 self.has_gone = true;

@@ -20,10 +20,10 @@ pub(crate) mod core;
 pub(crate) mod driver;
 mod idempotence;
 mod partition;
-pub(crate) mod request;
-mod retry;
 #[cfg(test)]
 mod properties;
+pub(crate) mod request;
+mod retry;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

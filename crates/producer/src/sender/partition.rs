@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) resequenced: u32,
 }
 
+// A handful per partition, and moved once: a box per batch would cost more than the room it saves.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Place {
     /// In a request.
     OnWire,
@@ -202,12 +204,6 @@ impl PartitionState {
 
     pub(super) fn lowest(&self) -> Option<&Entry> {
         self.unsettled().next()
-    }
-
-    /// Nothing of the partition is open.
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        self.entries.is_empty() && self.on_wire == 0
     }
 
     /// Gives an entry its outcome, and takes out all that are to be told now: from the front on, as far as they have one

@@ -11,20 +11,41 @@ use crate::outcome::Outcome;
 /// What happens next.
 #[derive(Debug, Clone)]
 enum Step {
-    Send { partition: i32, count: u8 },
+    Send {
+        partition: i32,
+        count: u8,
+    },
     Pass,
-    Wait { ms: u16 },
+    Wait {
+        ms: u16,
+    },
     /// The oldest request at a broker is carried out and answered.
-    Serve { node: i32 },
+    Serve {
+        node: i32,
+    },
     /// It is carried out, and then answered with an error.
-    ServeAndRefuse { node: i32, code: i16 },
+    ServeAndRefuse {
+        node: i32,
+        code: i16,
+    },
     /// It is answered with an error and not carried out.
-    Refuse { node: i32, code: i16 },
+    Refuse {
+        node: i32,
+        code: i16,
+    },
     /// The connection ends: so many of its requests were carried out, one more may be carried out later.
-    Cut { node: i32, served: u8, later: bool, timed_out: bool },
+    Cut {
+        node: i32,
+        served: u8,
+        later: bool,
+        timed_out: bool,
+    },
     /// A request of a connection that has ended reaches its broker after all.
     Late,
-    MoveLeader { partition: usize, to: i32 },
+    MoveLeader {
+        partition: usize,
+        to: i32,
+    },
 }
 
 /// Answers after which the batch is certainly not written.
@@ -104,10 +125,16 @@ impl Run {
                     _ => Answer::error(ErrorCode(code)),
                 });
             }
-            Step::Refuse { node, code } if world.waiting(node) > 0 => world.answer(node, Answer::error(ErrorCode(code))),
+            Step::Refuse { node, code } if world.waiting(node) > 0 => {
+                world.answer(node, Answer::error(ErrorCode(code)))
+            }
             Step::Cut { node, served, later, timed_out } => {
-                let requests: Vec<Vec<WireBatch>> =
-                    world.links.nodes.get(&node).map(|r| r.iter().filter(|r| is_produce(r)).map(batches).collect()).unwrap_or_default();
+                let requests: Vec<Vec<WireBatch>> = world
+                    .links
+                    .nodes
+                    .get(&node)
+                    .map(|r| r.iter().filter(|r| is_produce(r)).map(batches).collect())
+                    .unwrap_or_default();
                 for (at, carried) in requests.into_iter().enumerate() {
                     if at < usize::from(served) {
                         carried.iter().for_each(|b| drop(world.cluster.append(node, b)));
@@ -134,7 +161,11 @@ impl Run {
         }
         let mut acked: [Vec<u64>; 3] = Default::default();
         for (value, partition, delivery) in &mut self.sent {
-            let copies = self.world.cluster.topics["t"].partitions[*partition].log.iter().filter(|v| *v == value).count();
+            let copies = self.world.cluster.topics["t"].partitions[*partition]
+                .log
+                .iter()
+                .filter(|v| *v == value)
+                .count();
             match delivery.poll_now().expect("every record has an outcome") {
                 Ok(_) => {
                     assert!(copies >= 1, "record {value} was acknowledged and is not in the log");
@@ -148,7 +179,10 @@ impl Run {
         }
         let counts = self.world.shared.accumulator.counts();
         assert_eq!(counts.accepted, self.sent.len() as u64);
-        assert_eq!((counts.pending, counts.accepted), (0, counts.acked + counts.not_written + counts.unknown));
+        assert_eq!(
+            (counts.pending, counts.accepted),
+            (0, counts.acked + counts.not_written + counts.unknown)
+        );
         let pool = self.world.shared.accumulator.pool();
         assert_eq!(pool.available(), pool.total(), "memory is missing");
         acked
@@ -216,5 +250,21 @@ proptest! {
             let places: Vec<_> = acked.iter().map(|value| log.iter().rposition(|v| v == value)).collect();
             prop_assert!(places.is_sorted(), "out of order: {:?}", log);
         }
+    }
+
+    #[test]
+    fn brokers_that_forget_the_producer_never_end_or_stop_it(
+        steps in prop::collection::vec((step(), 0..30_u8), 1..80)
+    ) {
+        // IDM-15: as after an unclean election. Records may be repeated then; no outcome is false, and nothing hangs.
+        let mut run = Run::new(&[("delivery.timeout.ms", "6000"), ("request.timeout.ms", "2000")]);
+        for (step, forget) in &steps {
+            if *forget < 3 {
+                run.world.cluster.forget_producers(usize::from(*forget));
+            }
+            run.step(step);
+        }
+        run.finish();
+        prop_assert!(run.world.shared.lifecycle.check().is_ok());
     }
 }

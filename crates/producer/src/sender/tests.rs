@@ -33,7 +33,11 @@ fn is_clean(world: &World) -> bool {
 fn a_record_is_sent_to_its_leader_and_acknowledged_with_its_offset() {
     // MET-1: one bootstrap server reveals all. CMPL-8
     let mut world = World::warm(&[]);
-    assert_eq!(world.links.nodes.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "the bootstrap server is gone");
+    assert_eq!(
+        world.links.nodes.keys().copied().collect::<Vec<_>>(),
+        [1, 2, 3],
+        "the bootstrap server is gone"
+    );
     let mut delivery = world.send(1, 7);
     world.settle();
     assert_eq!(world.waiting(2), 1);
@@ -214,8 +218,11 @@ fn retried_batches_keep_their_order_with_five_in_flight() {
         for at in 0..5 {
             let request = world.take(1);
             sequences.push(batches(&request)[0].sequence);
-            let code =
-                if at == 0 { ErrorCode::NOT_ENOUGH_REPLICAS } else { ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER };
+            let code = if at == 0 {
+                ErrorCode::NOT_ENOUGH_REPLICAS
+            } else {
+                ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+            };
             world.answer_request(1, request, |_| Answer::error(code));
         }
         sequences
@@ -325,7 +332,10 @@ fn a_batch_of_unknown_fate_keeps_its_epoch_and_ends_as_unknown() {
         world.answer(1, Answer::error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
     }
     assert!(epochs.len() > 1 && epochs.iter().all(|e| *e == (0, 1)), "{epochs:?}");
-    assert_eq!(failed(&mut unknown), (Outcome::Unknown, Reason::Broker(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)));
+    assert_eq!(
+        failed(&mut unknown),
+        (Outcome::Unknown, Reason::Broker(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER))
+    );
     // The one behind it was in flight unanswered too: it is settled first, in its own epoch.
     while behind.poll_now().is_none() {
         world.run(1000);
@@ -343,7 +353,11 @@ fn a_batch_of_unknown_fate_keeps_its_epoch_and_ends_as_unknown() {
 #[test]
 fn a_batch_that_was_certainly_not_written_goes_on_in_the_new_epoch() {
     // IDM-8, IDM-9, IDM-6
-    for code in [ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode::UNKNOWN_PRODUCER_ID, ErrorCode::INVALID_PRODUCER_EPOCH] {
+    for code in [
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode::UNKNOWN_PRODUCER_ID,
+        ErrorCode::INVALID_PRODUCER_EPOCH,
+    ] {
         let mut world = World::warm(&[]);
         let mut delivery = world.send(0, 1);
         world.settle();
@@ -570,7 +584,8 @@ fn batches_complete_in_send_order_though_answers_come_otherwise() {
 #[test]
 fn a_single_request_in_flight_mutes_the_partition() {
     // ACC-20
-    let mut world = World::new(&[("max.in.flight.requests.per.connection", "1"), ("enable.idempotence", "false")]);
+    let mut world =
+        World::new(&[("max.in.flight.requests.per.connection", "1"), ("enable.idempotence", "false")]);
     world.cluster.create("t", 1, &[1, 1, 2]);
     world.shared.metadata.want(&"t".into());
     world.settle();
@@ -727,7 +742,8 @@ fn a_topic_that_vanished_is_never_brought_back() {
     world.cluster.create("new", 3, &[1]);
     world.shared.metadata.want(&"new".into());
     world.run(1000);
-    let (topics, may_create) = world.cluster.questions.iter().find(|(t, _)| t.contains(&"new".to_owned())).unwrap();
+    let (topics, may_create) =
+        world.cluster.questions.iter().find(|(t, _)| t.contains(&"new".to_owned())).unwrap();
     assert!(*may_create && !topics.contains(&"t".to_owned()));
     assert!(delivery.poll_now().is_none());
 }
@@ -770,7 +786,10 @@ fn records_of_a_partition_that_is_gone_fail_at_once() {
     world.cut(2, false);
     world.run(200);
     let (outcome, reason) = failed(&mut delivery);
-    assert_eq!((outcome, reason), (Outcome::NotWritten, Reason::Broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)));
+    assert_eq!(
+        (outcome, reason),
+        (Outcome::NotWritten, Reason::Broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
+    );
 }
 
 #[test]
@@ -842,7 +861,13 @@ fn the_last_errors_of_all_servers_are_kept_for_whoever_waits() {
     world.links.down.insert(-1);
     world.pass();
     let now_ms = world.now_ms();
-    world.core.handle_disconnect(-1, Vec::new(), false, Some("127.0.0.1:1: connection refused".into()), now_ms);
+    world.core.handle_disconnect(
+        -1,
+        Vec::new(),
+        false,
+        Some("127.0.0.1:1: connection refused".into()),
+        now_ms,
+    );
     let trouble = world.shared.metadata.trouble().unwrap();
     assert_eq!(&*trouble, "no broker could be reached; tried toy:1 (127.0.0.1:1: connection refused)");
     world.links.down.clear();

@@ -6,9 +6,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use rohrpost_protocol::messages::{
-    BatchIndexAndErrorMessage, InitProducerIdResponse, LeaderIdAndEpoch, MetadataResponse, MetadataResponseBroker,
-    MetadataResponsePartition, MetadataResponseTopic, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, InitProducerIdResponse, LeaderIdAndEpoch, MetadataResponse,
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic, NodeEndpoint,
+    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use rohrpost_protocol::{ApiKey, Encoder, ErrorCode, Message, Uuid, VersionRange};
 
@@ -157,7 +157,14 @@ impl World {
         state.apply(self.shared.metadata.snapshot().topics.get(topic));
         let record = Record::to(topic).partition(partition).unwrap().value(value.to_be_bytes().to_vec());
         let size = record.size();
-        let mut candidate = Candidate { record: &record, size, callback: None, granted: None, goes_first: false, known_at_least: 0 };
+        let mut candidate = Candidate {
+            record: &record,
+            size,
+            callback: None,
+            granted: None,
+            goes_first: false,
+            known_at_least: 0,
+        };
         match self.shared.accumulator.append(&state, &mut candidate, &self.shared.clock) {
             Append::Done(Some(delivery)) => delivery,
             other => panic!("the record was not taken: {other:?}"),
@@ -226,14 +233,18 @@ impl World {
     /// Takes the oldest Produce request at a broker.
     pub(super) fn take(&mut self, node: i32) -> Request {
         let requests = self.links.nodes.get_mut(&node).expect("no such broker");
-        let at = requests.iter().position(|r| matches!(r.body, Body::Produce(_))).expect("no Produce request waits");
+        let at = requests
+            .iter()
+            .position(|r| matches!(r.body, Body::Produce(_)))
+            .expect("no Produce request waits");
         requests.remove(at).unwrap()
     }
 
     /// What the oldest Produce request at a broker carries.
     pub(super) fn peek(&self, node: i32) -> Vec<WireBatch> {
         let requests = self.links.nodes.get(&node).expect("no such broker");
-        let request = requests.iter().find(|r| matches!(r.body, Body::Produce(_))).expect("no Produce request waits");
+        let request =
+            requests.iter().find(|r| matches!(r.body, Body::Produce(_))).expect("no Produce request waits");
         batches(request)
     }
 
@@ -243,9 +254,19 @@ impl World {
         self.answer_request(node, request, |_| answer.clone());
     }
 
-    pub(super) fn answer_request(&mut self, node: i32, request: Request, mut answer: impl FnMut(&WireBatch) -> Answer) {
-        let answers: Vec<(WireBatch, Answer)> =
-            batches(&request).into_iter().map(|batch| { let a = answer(&batch); (batch, a) }).collect();
+    pub(super) fn answer_request(
+        &mut self,
+        node: i32,
+        request: Request,
+        mut answer: impl FnMut(&WireBatch) -> Answer,
+    ) {
+        let answers: Vec<(WireBatch, Answer)> = batches(&request)
+            .into_iter()
+            .map(|batch| {
+                let a = answer(&batch);
+                (batch, a)
+            })
+            .collect();
         let body = produce_answer(&request, &answers, &self.cluster);
         let now_ms = self.now_ms();
         self.core.handle_response(node, request, &body, &mut self.links, now_ms);
@@ -281,7 +302,8 @@ impl World {
 
     /// A broker's connection ends; its requests come back unanswered.
     pub(super) fn cut(&mut self, node: i32, timed_out: bool) {
-        let requests: Vec<Request> = self.links.nodes.get_mut(&node).map(std::mem::take).unwrap_or_default().into();
+        let requests: Vec<Request> =
+            self.links.nodes.get_mut(&node).map(std::mem::take).unwrap_or_default().into();
         let now_ms = self.now_ms();
         self.core.handle_disconnect(node, requests, timed_out, Some("cut".into()), now_ms);
     }
@@ -300,7 +322,8 @@ impl World {
 
 impl ToyCluster {
     pub(super) fn create(&mut self, name: &str, id: u8, leaders: &[i32]) {
-        let partitions = leaders.iter().map(|leader| ToyPartition { leader: *leader, ..ToyPartition::default() });
+        let partitions =
+            leaders.iter().map(|leader| ToyPartition { leader: *leader, ..ToyPartition::default() });
         self.topics.insert(name.into(), ToyTopic { id: Uuid([id; 16]), partitions: partitions.collect() });
     }
 
@@ -327,11 +350,13 @@ impl ToyCluster {
                         return Answer::error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
                     }
                 } else {
-                    let same = known.batches.iter().find(|(first, end, _)| (*first, *end) == (batch.sequence, last));
+                    let same =
+                        known.batches.iter().find(|(first, end, _)| (*first, *end) == (batch.sequence, last));
                     if let Some((_, _, offset)) = same {
                         return Answer::ok(*offset);
                     }
-                    let next = known.batches.back().map(|(_, end, _)| ((*end as u32 + 1) & 0x7fff_ffff) as i32);
+                    let next =
+                        known.batches.back().map(|(_, end, _)| ((*end as u32 + 1) & 0x7fff_ffff) as i32);
                     if next != Some(batch.sequence) {
                         return Answer::error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
                     }
@@ -361,7 +386,10 @@ impl ToyCluster {
         if error_code.is_ok() {
             self.identity.1 += 1;
         }
-        encode(&InitProducerIdResponse { error_code, producer_id, producer_epoch, ..Default::default() }, version)
+        encode(
+            &InitProducerIdResponse { error_code, producer_id, producer_epoch, ..Default::default() },
+            version,
+        )
     }
 
     fn metadata(&self, topics: &[String], version: i16) -> Vec<u8> {
@@ -394,7 +422,10 @@ impl ToyCluster {
                 ..Default::default()
             },
         });
-        encode(&MetadataResponse { brokers: brokers.collect(), topics: topics.collect(), ..Default::default() }, version)
+        encode(
+            &MetadataResponse { brokers: brokers.collect(), topics: topics.collect(), ..Default::default() },
+            version,
+        )
     }
 }
 
@@ -438,7 +469,8 @@ impl Links for ToyLinks {
         }
         // The frame must be possible, whatever is in the request.
         if let Some(requests) = self.nodes.get_mut(&node) {
-            let framed = request.frame(1, "toy").map_err(|(_, error)| error).expect("the request can be encoded");
+            let framed =
+                request.frame(1, "toy").map_err(|(_, error)| error).expect("the request can be encoded");
             requests.push_back(framed.request);
         }
         Ok(())
@@ -518,9 +550,14 @@ fn produce_answer(request: &Request, answers: &[(WireBatch, Answer)], cluster: &
             .collect(),
         ..Default::default()
     });
-    let hinted = answers.iter().filter_map(|(_, a)| a.hint).filter(|(node, _)| !cluster.brokers.contains(node));
-    let node_endpoints =
-        hinted.map(|(node_id, _)| NodeEndpoint { node_id, host: "toy", port: 9000 + node_id, ..Default::default() });
+    let hinted =
+        answers.iter().filter_map(|(_, a)| a.hint).filter(|(node, _)| !cluster.brokers.contains(node));
+    let node_endpoints = hinted.map(|(node_id, _)| NodeEndpoint {
+        node_id,
+        host: "toy",
+        port: 9000 + node_id,
+        ..Default::default()
+    });
     let answer = ProduceResponse {
         responses: responses.collect(),
         node_endpoints: if request.version >= 10 { node_endpoints.collect() } else { Vec::new() },
