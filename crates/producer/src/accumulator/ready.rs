@@ -185,8 +185,10 @@ impl Accumulator {
             {
                 continue; // ACC-17: it holds back its own partition only
             }
-            if head.is_open() && self.settings.compression.codec() != Codec::None {
-                continue; // it would have to be compressed first, and its time has not come
+            // A codec's work is not waited for: what is open would have to be closed first, and its time has not come.
+            let has_codec = self.settings.compression.codec() != Codec::None;
+            if head.state == State::Compressing || (head.is_open() && has_codec) {
+                continue;
             }
             let len = head.encoded_len();
             if bytes + len > max_bytes && !out.is_empty() {

@@ -695,6 +695,9 @@ fn every_codec_comes_through_the_pool_and_is_readable() {
             let raw = rig.held();
             // The first look closes the batch, a later one finds it compressed.
             assert_eq!(rig.ready().nodes, [], "{codec:?}: not ready before it is compressed");
+            if codec_threads == 0 {
+                assert!(rig.drain(1).is_empty(), "{codec:?}: nor does it travel with others");
+            }
             rig.accumulator.codec.settle();
             assert_eq!(rig.ready().nodes, [1]);
             let mut batch = rig.drain(1).remove(0);
