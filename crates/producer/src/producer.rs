@@ -102,7 +102,7 @@ impl Producer {
         within(shared, max_block_ms, waiting).await.unwrap_or_else(|| {
             Err(ConnectError::TimedOut {
                 waited_ms: max_block_ms,
-                trouble: shared.metadata.trouble().map(|t| t.to_string()),
+                trouble: shared.trouble().map(|t| t.to_string()),
             })
         })
     }

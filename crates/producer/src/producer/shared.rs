@@ -57,6 +57,11 @@ impl Shared {
         }
     }
 
+    /// Why records do not get through, in words, if that is known.
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        self.metadata.trouble().or_else(|| self.stats.identity_trouble.lock().clone())
+    }
+
     /// No more records; the sender ends when what there is has its outcome, or after `within_ms`.
     pub(crate) fn begin_close(&self, within_ms: Option<u64>) {
         let before = self.accumulator.counts();

@@ -2,7 +2,8 @@
 //!
 //! * [`core`](self::core): one pass after the other: what to ask and send now, what an answer means for each batch. Single
 //!   owner, no I/O, no clock, no randomness but a seed: a simulator can drive it.
-//! * `answers`: its other half: batches end or are sent again.
+//! * `cluster`: what it asks of the cluster: metadata, the producer id and its epoch.
+//! * `answers`: what comes back: batches end or are sent again.
 //! * `partition`: what is known of the batches of one partition between their first request and their end.
 //! * `idempotence`: producer id, epoch, sequence arithmetic (IDM-0 to IDM-16).
 //! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
@@ -16,6 +17,9 @@
 //! (IDM-16).
 
 mod answers;
+mod cluster;
+#[cfg(test)]
+mod cluster_tests;
 pub(crate) mod core;
 pub(crate) mod driver;
 mod idempotence;

@@ -5,24 +5,23 @@ use rohrpost_protocol::ErrorCode;
 use super::request::Body;
 use super::world::{Answer, PRIMED, World, batches};
 use crate::delivery::Delivery;
-use crate::metadata::Lookup;
 use crate::outcome::{Delivered, DeliveryError, Outcome, Reason};
 
 fn outcome(delivery: &mut Delivery) -> Result<Delivered, DeliveryError> {
     delivery.poll_now().expect("the record has an outcome")
 }
 
-fn acked_at(delivery: &mut Delivery) -> Option<i64> {
+pub(super) fn acked_at(delivery: &mut Delivery) -> Option<i64> {
     outcome(delivery).expect("acknowledged").offset()
 }
 
-fn failed(delivery: &mut Delivery) -> (Outcome, Reason) {
+pub(super) fn failed(delivery: &mut Delivery) -> (Outcome, Reason) {
     let error = outcome(delivery).expect_err("failed");
     (error.outcome(), error.reason())
 }
 
 /// Nothing of the partition is open, and all memory is back.
-fn is_clean(world: &World) -> bool {
+pub(super) fn is_clean(world: &World) -> bool {
     let pool = world.shared.accumulator.pool();
     world.shared.accumulator.counts().pending == 0 && pool.available() == pool.total()
 }
@@ -425,7 +424,7 @@ fn the_memory_of_an_expired_batch_stays_with_its_request() {
     assert_eq!(pool_left(&world), 0);
 }
 
-fn pool_left(world: &World) -> usize {
+pub(super) fn pool_left(world: &World) -> usize {
     let pool = world.shared.accumulator.pool();
     pool.total() - pool.available()
 }
@@ -618,305 +617,4 @@ fn a_held_partition_holds_no_other() {
     assert_eq!(world.peek(1).iter().map(|b| b.partition).collect::<Vec<_>>(), [1]);
     world.serve(1);
     assert!(acked_at(&mut other).is_some());
-}
-
-// ---------------------------------------------------------------------------------------------- leaders and topics
-
-#[test]
-fn a_named_new_leader_is_used_at_once() {
-    // ERR-2
-    let mut world = World::warm(&[]);
-    let mut delivery = world.send(0, 1);
-    world.settle();
-    world.move_leader("t", 0, 3);
-    let answer = Answer { hint: Some((3, 1)), ..Answer::error(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
-    world.answer(1, answer);
-    // No time passes, and the metadata that is asked for is not answered.
-    world.pass();
-    world.pass();
-    assert_eq!(world.waiting(3), 1);
-    world.serve(3);
-    assert_eq!(acked_at(&mut delivery), Some(0));
-}
-
-#[test]
-fn an_old_hint_changes_nothing() {
-    // ERR-2
-    let mut world = World::warm(&[]);
-    world.send(0, 1);
-    world.settle();
-    for hint in [(3, 0), (-1, 9), (3, -1), (99, -1)] {
-        let answer = Answer { hint: Some(hint), ..Answer::error(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
-        world.answer(1, answer);
-        world.run(1500);
-        assert_eq!(world.waiting(1), 1, "{hint:?}");
-    }
-}
-
-#[test]
-fn a_refusal_by_a_former_leader_asks_for_metadata_and_goes_to_the_new_one() {
-    // ERR-1, RTY-2
-    let mut world = World::warm(&[]);
-    let mut delivery = world.send(0, 1);
-    world.settle();
-    world.move_leader("t", 0, 2);
-    let asked = world.cluster.questions.len();
-    world.serve(1);
-    world.settle();
-    assert_eq!(world.cluster.questions.len(), asked + 1);
-    assert_eq!(world.waiting(2), 1, "a newer leader epoch ends the back-off");
-    world.serve(2);
-    assert_eq!(acked_at(&mut delivery), Some(0));
-}
-
-#[test]
-fn a_leader_that_is_not_in_the_answer_is_unknown_and_its_records_wait() {
-    // MET-6, ACC-14, MET-4
-    let mut world = World::warm(&[]);
-    world.cluster.brokers.remove(&1);
-    world.links.down.insert(1);
-    world.cut(1, false);
-    let mut delivery = world.send(0, 1);
-    let asked = world.cluster.questions.len();
-    world.run(3000);
-    let refreshes = world.cluster.questions.len() - asked;
-    assert!((4..=12).contains(&refreshes), "asked {refreshes} times in 3 s: back-off, but no end");
-    world.cluster.brokers.insert(1);
-    world.links.down.clear();
-    world.run(1500);
-    world.serve_all();
-    assert!(acked_at(&mut delivery).is_some());
-}
-
-#[test]
-fn new_topics_are_asked_for_alone_and_at_once() {
-    // MET-3, MET-2
-    let mut world = World::warm(&[]);
-    world.cluster.create("u", 2, &[1]);
-    world.shared.metadata.want(&"u".into());
-    world.settle();
-    assert_eq!(world.cluster.questions.last(), Some(&(vec!["u".to_owned()], true)));
-    assert!(matches!(world.shared.metadata.lookup("u"), Lookup::Known(_)));
-    assert!(matches!(world.shared.metadata.lookup("t"), Lookup::Known(_)), "the other topic stays known");
-}
-
-#[test]
-fn metadata_is_refreshed_when_it_is_old() {
-    // MET-3
-    let mut world = World::warm(&[("metadata.max.age.ms", "1000")]);
-    world.run(990);
-    assert_eq!(world.cluster.questions.len(), 1);
-    world.run(20);
-    assert_eq!(world.cluster.questions.last(), Some(&(vec!["t".to_owned()], false)));
-}
-
-#[test]
-fn an_idle_topic_leaves_the_metadata_set() {
-    // MET-2
-    let mut world = World::warm(&[("metadata.max.age.ms", "1000"), ("metadata.max.idle.ms", "5000")]);
-    for _ in 0..6 {
-        world.send(0, 1);
-        world.serve_all();
-        world.run(1000);
-    }
-    assert!(matches!(world.shared.metadata.lookup("t"), Lookup::Known(_)), "each send renews its life");
-    world.run(7000);
-    assert_eq!(world.cluster.questions.last(), Some(&(vec![], false)));
-    assert!(matches!(world.shared.metadata.lookup("t"), Lookup::Unknown(_)));
-}
-
-#[test]
-fn a_topic_that_vanished_is_never_brought_back() {
-    // MET-8
-    let mut world = World::warm(&[]);
-    world.send(0, 1);
-    world.serve_all();
-    world.cluster.topics.remove("t");
-    let mut delivery = world.send(0, 2);
-    world.settle();
-    world.serve(1);
-    let asked = world.cluster.questions.len();
-    world.run(3000);
-    let later = &world.cluster.questions[asked..];
-    assert!(!later.is_empty() && later.iter().all(|(_, may_create)| !may_create), "{later:?}");
-    world.cluster.create("new", 3, &[1]);
-    world.shared.metadata.want(&"new".into());
-    world.run(1000);
-    let (topics, may_create) =
-        world.cluster.questions.iter().find(|(t, _)| t.contains(&"new".to_owned())).unwrap();
-    assert!(*may_create && !topics.contains(&"t".to_owned()));
-    assert!(delivery.poll_now().is_none());
-}
-
-#[test]
-fn auto_creation_can_be_switched_off() {
-    // MET-8
-    let mut world = World::warm(&[("allow.auto.create.topics", "false")]);
-    world.shared.metadata.want(&"new".into());
-    world.run(500);
-    assert!(world.cluster.questions.iter().all(|(_, may_create)| !may_create));
-}
-
-#[test]
-fn records_follow_a_topic_that_was_created_anew() {
-    // MET-9
-    let mut world = World::warm(&[]);
-    world.send(0, 1);
-    world.serve_all();
-    world.cluster.create("t", 9, &[1, 2, 3]);
-    let mut delivery = world.send(0, 2);
-    world.settle();
-    world.answer(1, Answer::error(ErrorCode::UNKNOWN_TOPIC_ID));
-    world.run(1500);
-    let batch = &world.peek(1)[0];
-    assert_eq!((batch.epoch, batch.sequence), (1, 0), "from sequence 0 in a new epoch");
-    world.serve(1);
-    assert_eq!(acked_at(&mut delivery), Some(0));
-    assert_eq!(world.log(0), [2]);
-}
-
-#[test]
-fn records_of_a_partition_that_is_gone_fail_at_once() {
-    // MET-9
-    let mut world = World::warm(&[]);
-    world.links.down.insert(3);
-    let mut delivery = world.send(2, 1);
-    world.settle();
-    world.cluster.create("t", 9, &[1]);
-    world.cut(2, false);
-    world.run(200);
-    let (outcome, reason) = failed(&mut delivery);
-    assert_eq!(
-        (outcome, reason),
-        (Outcome::NotWritten, Reason::Broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
-    );
-}
-
-#[test]
-fn an_answer_with_an_older_leader_epoch_is_ignored_unless_the_topic_is_another() {
-    // MET-5
-    let mut world = World::warm(&[("metadata.max.age.ms", "1000")]);
-    world.move_leader("t", 0, 3);
-    world.run(1100);
-    let leader = |world: &World| world.shared.metadata.snapshot().leader("t", 0);
-    assert_eq!(leader(&world), Some(3));
-    let partition = &mut world.cluster.topics.get_mut("t").unwrap().partitions[0];
-    (partition.leader, partition.epoch) = (2, 0);
-    world.run(1100);
-    assert_eq!(leader(&world), Some(3), "an answer of a broker that lags behind");
-    world.cluster.create("t", 9, &[2, 2, 2]);
-    world.run(1100);
-    assert_eq!(leader(&world), Some(2));
-}
-
-#[test]
-fn an_answer_without_brokers_is_a_failed_update() {
-    // MET-11
-    let mut world = World::new(&[]);
-    world.shared.metadata.want(&"t".into());
-    world.cluster.brokers.clear();
-    world.run(500);
-    assert!(world.shared.metadata.snapshot().brokers.is_empty());
-    assert!(world.cluster.questions.len() >= 2);
-    world.cluster.brokers.extend([1, 2, 3]);
-    world.run(1500);
-    assert!(matches!(world.shared.metadata.lookup("t"), Lookup::Known(_)));
-}
-
-#[test]
-fn without_a_reachable_broker_the_producer_starts_again_from_its_bootstrap_servers() {
-    // MET-12
-    let mut world = World::warm(&[]);
-    let mut delivery = world.send(0, 1);
-    world.settle();
-    for node in 1..=3 {
-        world.links.down.insert(node);
-        world.cut(node, false);
-    }
-    world.pass();
-    assert_eq!(world.links.nodes.keys().copied().collect::<Vec<_>>(), [-1]);
-    assert!(matches!(world.shared.metadata.lookup("t"), Lookup::Known(_)), "calls go on");
-    // The cluster is somewhere else now.
-    world.links.down.clear();
-    world.serve_all();
-    assert!(acked_at(&mut delivery).is_some());
-}
-
-#[test]
-fn with_recovery_strategy_none_the_known_brokers_are_tried_for_ever() {
-    // MET-12
-    let mut world = World::warm(&[("metadata.recovery.strategy", "none")]);
-    for node in 1..=3 {
-        world.links.down.insert(node);
-        world.cut(node, false);
-    }
-    world.run(500);
-    assert_eq!(world.links.nodes.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
-}
-
-#[test]
-fn the_last_errors_of_all_servers_are_kept_for_whoever_waits() {
-    let mut world = World::new(&[]);
-    world.shared.metadata.want(&"t".into());
-    world.links.down.insert(-1);
-    world.pass();
-    let now_ms = world.now_ms();
-    world.core.handle_disconnect(
-        -1,
-        Vec::new(),
-        false,
-        Some("127.0.0.1:1: connection refused".into()),
-        now_ms,
-    );
-    let trouble = world.shared.metadata.trouble().unwrap();
-    assert_eq!(&*trouble, "no broker could be reached; tried toy:1 (127.0.0.1:1: connection refused)");
-    world.links.down.clear();
-    world.settle();
-    assert_eq!(world.shared.metadata.trouble(), None, "forgotten once a broker answers");
-}
-
-// ---------------------------------------------------------------------------------------------- purge and close
-
-#[test]
-fn purge_ends_queued_records_as_not_written_and_those_in_flight_as_unknown() {
-    // FLU-4, ACC-25
-    let mut world = World::warm(&[]);
-    let mut in_flight = world.send(0, 1);
-    world.settle();
-    world.links.down.insert(2);
-    let mut queued = world.send(1, 2);
-    world.settle();
-    world.core.purge(true, false);
-    assert_eq!(failed(&mut queued), (Outcome::NotWritten, Reason::Purged));
-    assert!(in_flight.poll_now().is_none());
-    world.core.purge(true, true);
-    assert_eq!(failed(&mut in_flight), (Outcome::Unknown, Reason::Purged));
-    assert!(pool_left(&world) > 0);
-    world.serve(1);
-    assert_eq!(pool_left(&world), 0);
-    // The partition goes on, with what the late answer told (IDM-12).
-    let mut next = world.send(0, 3);
-    world.serve_all();
-    assert!(acked_at(&mut next).is_some());
-}
-
-#[test]
-fn a_forced_close_gives_back_what_was_not_delivered() {
-    // FLU-6
-    let mut world = World::warm(&[]);
-    let mut in_flight = world.send(0, 1);
-    world.settle();
-    world.links.down.insert(2);
-    let mut queued = world.send(1, 2);
-    world.core.collect_undelivered();
-    world.core.force_close();
-    world.cut(1, false);
-    assert_eq!(failed(&mut queued), (Outcome::NotWritten, Reason::Closed));
-    assert_eq!(failed(&mut in_flight), (Outcome::Unknown, Reason::Closed));
-    let mut undelivered = world.core.take_undelivered();
-    undelivered.sort_by_key(|u| u.record().partition_number());
-    let told: Vec<_> = undelivered.iter().map(|u| (u.record().partition_number(), u.outcome())).collect();
-    assert_eq!(told, [(Some(0), Outcome::Unknown), (Some(1), Outcome::NotWritten)]);
-    assert_eq!(undelivered[0].record().value_bytes().unwrap()[..], 1_u64.to_be_bytes());
-    assert!(is_clean(&world));
 }
