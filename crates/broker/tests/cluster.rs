@@ -33,7 +33,7 @@ fn a_cluster_starts_serves_and_is_gone_when_dropped() {
     assert!(cluster.log("orders", 0).records().is_empty());
     cluster.sync().unwrap();
     drop(cluster);
-    client.assert_closed("the cluster is gone");
+    client.assert_closed("the cluster is gone"); // N15
     // the port is free at once
     let again = Cluster::builder().listen(address.to_string()).start().unwrap();
     assert_eq!(again.address(), address);
@@ -267,4 +267,43 @@ fn offsets_are_listed_by_name_and_by_time() {
     assert_eq!(ask(&[NOW + 11], 7), [(ErrorCode::NONE, -1, -1)]);
     let twice = ask(&[-1, -2], 7);
     assert!(twice.iter().all(|(error, ..)| *error == ErrorCode::INVALID_REQUEST));
+}
+
+#[test]
+fn the_advertised_address_is_one_that_clients_can_reach() {
+    // N14, E4
+    let told = |pairs: &[(&str, &str)], listen: &str| {
+        let mut builder = Cluster::builder().listen(listen);
+        for (key, value) in pairs {
+            builder = builder.config(*key, *value);
+        }
+        let cluster = builder.start().unwrap();
+        let mut client = Client::connect(([127, 0, 0, 1], cluster.address().port()).into());
+        let response = client.call(&MetadataRequest { topics: Some(Vec::new()), ..Default::default() }, 9);
+        let broker = &response.brokers[0];
+        assert_eq!(cluster.bootstrap_servers(), format!("{}:{}", broker.host, broker.port));
+        (broker.host.to_owned(), broker.port == i32::from(cluster.address().port()))
+    };
+    assert_eq!(told(&[], "127.0.0.1:0"), ("127.0.0.1".to_owned(), true));
+    let localhost = [("advertised.listeners", "PLAINTEXT://localhost:0")];
+    assert_eq!(told(&localhost, "0.0.0.0:0"), ("localhost".to_owned(), true));
+    let (name, _) = told(&[], "0.0.0.0:0");
+    assert!(!name.is_empty() && name != "0.0.0.0");
+}
+
+#[test]
+fn silent_producers_are_forgotten() {
+    // I9, I6
+    let cluster = Cluster::builder()
+        .topic("t", 1, 1)
+        .config("producer.id.expiration.ms", "1")
+        .config("producer.id.expiration.check.interval.ms", "1")
+        .start()
+        .unwrap();
+    let mut client = Client::of(&cluster);
+    let by = |base_sequence| Stamp { producer_id: 5, producer_epoch: 0, base_sequence };
+    assert_eq!(client.produce("t", 0, Some(&stamped(&["x"], by(0)))).error, ErrorCode::NONE);
+    // a gap is accepted from a producer that nobody knows
+    let later = stamped(&["y"], by(70));
+    eventually("the producer is forgotten", || client.produce("t", 0, Some(&later)).error == ErrorCode::NONE);
 }

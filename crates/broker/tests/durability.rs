@@ -180,6 +180,11 @@ fn a_failed_write_takes_the_directory_offline_and_nothing_is_acknowledged() {
         let answer = client.produce("t", 1, Some(&batch(&["never"])));
         assert_eq!(answer.error, ErrorCode::KAFKA_STORAGE_ERROR);
         assert!(cluster.storage_failure().is_some());
+        // F12: old versions of Fetch do not know the code
+        for (version, code) in [(5, ErrorCode::NOT_LEADER_OR_FOLLOWER), (6, ErrorCode::KAFKA_STORAGE_ERROR)] {
+            let response = client.call(&fetch_request("t", 0, 0, 0, 1), version);
+            assert_eq!(response.responses[0].partitions[0].error_code, code);
+        }
         assert!(cluster.stop().is_err());
 
         let cluster = on_memory(&storage).start().unwrap();
@@ -241,4 +246,35 @@ fn a_partition_that_the_cluster_does_not_know_is_set_aside() {
         .collect();
     assert_eq!(names.len(), 1);
     cluster.stop().unwrap();
+}
+
+#[test]
+fn checkpoints_are_written_in_time_and_closed_segments_synced() {
+    // D11, D13
+    let dir = tempfile::tempdir().unwrap();
+    let mut builder = on(dir.path());
+    for (key, value) in [
+        ("log.initial.task.delay.ms", "0"),
+        ("replica.high.watermark.checkpoint.interval.ms", "10"),
+        ("log.flush.offset.checkpoint.interval.ms", "10"),
+        ("log.segment.bytes", "1048576"),
+    ] {
+        builder = builder.config(key, value);
+    }
+    let cluster = builder.start().unwrap();
+    let mut client = Client::of(&cluster);
+    let half = "x".repeat(600_000);
+    for _ in 0..2 {
+        assert_eq!(client.produce("t", 1, Some(&batch(&[&half]))).error, ErrorCode::NONE);
+    }
+    let holds = |file: &str, line: &str| {
+        std::fs::read_to_string(dir.path().join(file))
+            .is_ok_and(|text| text.lines().any(|found| found == line))
+    };
+    eventually("the high watermark is written", || holds("replication-offset-checkpoint", "t 1 2"));
+    eventually("the closed segment is synced", || {
+        holds("recovery-point-offset-checkpoint", "t 1 1")
+            || holds("recovery-point-offset-checkpoint", "t 1 2")
+    });
+    cluster.abandon();
 }

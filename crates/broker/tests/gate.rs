@@ -43,6 +43,18 @@ fn what_is_served_is_advertised_and_nothing_else() {
             [(0, 0, 13), (1, 4, 18), (2, 1, 11), (3, 0, 13), (18, 0, 4), (19, 2, 7), (20, 1, 6), (22, 0, 5)]
         );
     }
+    // G6: what is in force is what is supported
+    for version in [3, 4] {
+        let response = client.call(&request, version);
+        let finalized: Vec<_> = response
+            .finalized_features
+            .iter()
+            .map(|f| (f.name, f.min_version_level, f.max_version_level))
+            .collect();
+        assert_eq!(finalized, [("metadata.version", 30, 30)]);
+        assert_eq!(response.supported_features.len(), 1);
+        assert!(response.finalized_features_epoch > 0);
+    }
     // every advertised version answers; Produce 0 to 2 do not exist any more and close the connection
     for version in 4..=18 {
         assert!(client.call(&FetchRequest::default(), version).responses.is_empty());
@@ -128,7 +140,7 @@ fn malformed_requests_close_their_own_connection_and_no_other() {
     let mut bad = Client::of(&cluster);
     bad.stream.write_all(&(100 * 1024 * 1024 + 1i32).to_be_bytes()).unwrap();
     bad.assert_closed("an oversize frame");
-    // bytes after a valid body are ignored
+    // bytes after a valid body are ignored (G2), and a null client id is an empty one (G7)
     let encoder = encode_request(&MetadataRequest::default(), 1, 0, None).unwrap();
     let mut longer = encoder.bytes()[4..].to_vec();
     longer.extend_from_slice(&[1, 2, 3]);

@@ -192,3 +192,44 @@ fn is_valid_topic_name(name: &str) -> bool {
         && name != ".."
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::{LeaderRecoveryState, NO_LEADER};
+
+    #[test]
+    fn a_partition_without_a_live_leader_says_so() {
+        // M7
+        let image = MetadataImage::empty("cluster");
+        let partition = |leader| PartitionImage {
+            replicas: vec![1],
+            directories: Vec::new(),
+            isr: vec![1],
+            removing_replicas: Vec::new(),
+            adding_replicas: Vec::new(),
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+            leader,
+            leader_recovery_state: LeaderRecoveryState::Recovered,
+            leader_epoch: 4,
+            partition_epoch: 0,
+        };
+        for leader in [NO_LEADER, 1] {
+            // broker 1 is not registered, so its replica is offline
+            let entry = entry(0, &partition(leader), &image, 5);
+            assert_eq!((entry.leader_id, entry.error_code), (-1, ErrorCode::LEADER_NOT_AVAILABLE));
+            assert_eq!((entry.leader_epoch, &entry.offline_replicas[..]), (4, &[1][..]));
+        }
+        assert!(super::entry(0, &partition(1), &image, 4).offline_replicas.is_empty());
+    }
+
+    #[test]
+    fn topic_names_are_short_and_plain() {
+        // M1
+        assert!(is_valid_topic_name("a.b_c-D9") && is_valid_topic_name(&"x".repeat(249)));
+        for bad in ["", ".", "..", "a b", "a/b", "ä", &"x".repeat(250)] {
+            assert!(!is_valid_topic_name(bad), "{bad:?}");
+        }
+    }
+}

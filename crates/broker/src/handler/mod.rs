@@ -200,6 +200,63 @@ fn range_in(outer: &[u8], inner: &[u8]) -> std::ops::Range<usize> {
 mod tests {
     use super::*;
 
+    /// Sends a request to a broker that was told that it does not lead "t", and gives the frame of its answer.
+    fn ask_a_follower(request: &[u8]) -> (Vec<u8>, i32) {
+        use std::io::{Read, Write};
+        let config = crate::config::BrokerConfig::from_pairs([
+            ("listeners", "PLAINTEXT://127.0.0.1:0"),
+            ("num.network.threads", "1"),
+        ])
+        .unwrap();
+        let server = crate::server::BrokerServer::start(config).unwrap();
+        server.create_topic("t", 1, 1).unwrap();
+        server.partition("t", 0).unwrap().set_role(crate::replica::Role {
+            is_leader: false,
+            leader_epoch: 0,
+            in_sync: Default::default(),
+            min_in_sync: 1,
+        });
+        let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
+        stream.write_all(request).unwrap();
+        let mut size = [0; 4];
+        stream.read_exact(&mut size).unwrap();
+        let mut frame = vec![0; i32::from_be_bytes(size) as usize];
+        stream.read_exact(&mut frame).unwrap();
+        (frame, i32::from(server.address().port()))
+    }
+
+    #[test]
+    fn who_does_not_lead_names_the_leader() {
+        // P13, M8
+        use protocol::messages::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+        let mut batch = vec![0; 61];
+        batch[8..12].copy_from_slice(&49i32.to_be_bytes());
+        batch[16] = 2;
+        let data =
+            PartitionProduceData { records: Some(protocol::Records::Bytes(&batch)), ..Default::default() };
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: 1,
+            topic_data: vec![TopicProduceData {
+                name: "t",
+                partition_data: vec![data],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        for version in [9, 10, 12] {
+            let encoded = protocol::encode_request(&request, version, 7, None).unwrap();
+            let (frame, port) = ask_a_follower(encoded.bytes());
+            let response = ProduceResponse::decode(&mut Decoder::new(&frame[5..]), version).unwrap();
+            let answer = &response.responses[0].partition_responses[0];
+            assert_eq!(answer.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+            let hinted = version >= 10;
+            assert_eq!(answer.current_leader.leader_id, if hinted { 1 } else { -1 });
+            let ports: Vec<i32> = response.node_endpoints.iter().map(|node| node.port).collect();
+            assert_eq!(ports, if hinted { vec![port] } else { Vec::new() });
+        }
+    }
+
     #[test]
     fn a_part_is_found_in_its_whole() {
         let whole = [1u8, 2, 3, 4];

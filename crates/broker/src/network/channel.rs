@@ -283,3 +283,48 @@ pub(crate) fn expire_guarded(waiter: &dyn Waiter) {
         waiter.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Frame;
+    use super::super::frame::FrameReader;
+    use super::*;
+
+    fn frame(len: usize) -> Frame {
+        let mut reader = FrameReader::new(1000);
+        let mut bytes = (len as i32).to_be_bytes().to_vec();
+        bytes.resize(4 + len, 0);
+        reader.spare().unwrap()[..bytes.len()].copy_from_slice(&bytes);
+        reader.advance(bytes.len());
+        reader.next_frame().unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_requests_and_in_bytes() {
+        // N6, N7
+        let poll = mio::Poll::new().unwrap();
+        let queue = Arc::new(ResponseQueue::new(Waker::new(poll.registry(), mio::Token(0)).unwrap()));
+        let request = |len| Request {
+            frame: frame(len),
+            peer: ([127, 0, 0, 1], 1).into(),
+            responder: Responder { queue: Arc::clone(&queue), slot: 0, serial: 0 },
+        };
+        let channel = RequestChannel::new(2, 100);
+        assert!(channel.offer(request(500), &queue).is_ok(), "one alone may be larger than the bound");
+        assert!(channel.offer(request(1), &queue).is_err(), "no more bytes");
+        assert!(channel.take(None).is_some());
+        assert!(channel.offer(request(50), &queue).is_ok());
+        assert!(channel.offer(request(50), &queue).is_ok());
+        let refused = channel.offer(request(1), &queue);
+        assert!(
+            refused.is_err_and(|request| request.frame.bytes().len() == 1),
+            "no more requests, and none is lost"
+        );
+        assert!(queue.called.load(Ordering::SeqCst), "the thread was told that there was room");
+        queue.begin_pass();
+        assert!(channel.take(None).is_some());
+        assert!(!queue.may_sleep(), "and is told again");
+        channel.stop();
+        assert!(channel.take(None).is_none());
+    }
+}

@@ -9,6 +9,8 @@ mod manager;
 mod partition;
 
 pub(crate) use manager::ReplicaManager;
+#[cfg(test)]
+pub(crate) use partition::Role;
 pub(crate) use partition::{
     AppendFailure, Appended, EpochCheck, FoundOffset, Partition, ReadOutcome, ReadRequest, Reader,
 };

@@ -498,3 +498,87 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rohrpost_log::{LogConfig, MemoryStorage, OpenOptions};
+    use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, NO_HEADERS, Stamp, stamp};
+
+    use super::*;
+
+    fn role(is_leader: bool, in_sync: usize, min_in_sync: usize) -> Role {
+        let in_sync = InSync::committed((1..=in_sync as i32).collect());
+        Role { is_leader, leader_epoch: 3, in_sync, min_in_sync }
+    }
+
+    fn partition(role: Role) -> Partition {
+        let storage = Arc::new(MemoryStorage::new());
+        let log = Log::open(storage, "/t-0", LogConfig::default(), OpenOptions::default()).unwrap();
+        Partition::new("t".into(), 0, Some(log), role)
+    }
+
+    fn batch() -> Vec<u8> {
+        let mut builder = BatchBuilder::new();
+        let mut bytes = vec![0; HEADER_LEN + 100];
+        let len = builder.append(&mut bytes[HEADER_LEN..], 5, None, Some(b"x"), NO_HEADERS);
+        bytes.truncate(HEADER_LEN + len);
+        builder.write_header(bytes.first_chunk_mut().unwrap(), Codec::None, len, false);
+        stamp(&mut bytes, [], Stamp::NONE);
+        bytes
+    }
+
+    fn append(partition: &Partition, acks: i16) -> Result<i64, ErrorCode> {
+        let appended = partition.append(&mut batch(), acks, LeaderChecks::default(), 10);
+        appended.map(|appended| appended.base_offset).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn only_the_leader_appends_and_reads() {
+        // P6, F8
+        let partition = partition(role(false, 1, 1));
+        assert_eq!(append(&partition, -1), Err(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+        assert_eq!(
+            partition.latest(Reader::Consumer, EpochCheck(-1)),
+            Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+        );
+        partition.set_role(role(true, 1, 1));
+        assert_eq!(append(&partition, -1), Ok(0));
+        let latest = |epoch| partition.latest(Reader::Consumer, EpochCheck(epoch)).map(|found| found.offset);
+        assert_eq!(latest(3), Ok(1));
+        assert_eq!(latest(2), Err(ErrorCode::FENCED_LEADER_EPOCH));
+        assert_eq!(latest(4), Err(ErrorCode::UNKNOWN_LEADER_EPOCH));
+    }
+
+    #[test]
+    fn acks_all_needs_enough_members_before_anything_is_written() {
+        // P7
+        let partition = partition(role(true, 1, 2));
+        assert_eq!(append(&partition, -1), Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+        assert_eq!(partition.offsets(), Some((0, 0)));
+        assert_eq!(append(&partition, 1), Ok(0));
+    }
+
+    #[test]
+    fn the_high_watermark_moves_with_the_append() {
+        // L11, P10, L5
+        let partition = partition(role(true, 1, 1));
+        let mut bytes = batch();
+        for n in 0..2 {
+            partition.append(&mut bytes[..], -1, LeaderChecks::default(), 10).unwrap();
+            assert_eq!(partition.offsets(), Some((0, n + 1)));
+            // L14, L5: offset and leader epoch were written into the caller's own bytes
+            assert_eq!(bytes[..8], n.to_be_bytes());
+            assert_eq!(bytes[12..16], 3i32.to_be_bytes());
+            bytes[..8].fill(0);
+        }
+    }
+
+    #[test]
+    fn after_an_append_that_panicked_the_partition_is_offline() {
+        let partition = partition(role(true, 1, 1));
+        assert_eq!(append(&partition, -1), Ok(0));
+        partition.state.write().appending = true; // what a panic leaves behind
+        assert_eq!(append(&partition, -1), Err(ErrorCode::KAFKA_STORAGE_ERROR));
+        assert_eq!(append(&partition, 0), Err(ErrorCode::KAFKA_STORAGE_ERROR));
+    }
+}
