@@ -91,11 +91,6 @@ impl Delivery {
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
-    #[cfg(test)]
-    pub(crate) fn partition_for_test(&self) -> i32 {
-        self.completion.as_ref().map_or(-1, |completion| completion.partition.index())
-    }
-
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<Delivered, WaitError> {
         if wait::in_callback() && !self.is_done() {
             return Err(WaitError::InCallback(self)); // CMPL-6
@@ -387,11 +382,6 @@ impl Completion {
         let old = self.wakers.lock().remove(slot);
         drop(old);
     }
-
-    #[cfg(test)]
-    fn registered_wakers(&self) -> usize {
-        self.wakers.lock().slots.iter().flatten().count()
-    }
 }
 
 /// Runs one callback; its panic is logged and stays there (CMPL-4).
@@ -475,6 +465,20 @@ impl Wakers {
     fn close(&mut self) -> Vec<Option<Waker>> {
         self.free = Vec::new();
         std::mem::take(&mut self.slots)
+    }
+}
+
+#[cfg(test)]
+impl Delivery {
+    pub(crate) fn partition_for_test(&self) -> i32 {
+        self.completion.as_ref().map_or(-1, |completion| completion.partition.index())
+    }
+}
+
+#[cfg(test)]
+impl Completion {
+    fn registered_wakers(&self) -> usize {
+        self.wakers.lock().slots.iter().flatten().count()
     }
 }
 

@@ -229,12 +229,6 @@ impl Producer {
         Ok(Producer { handle: Arc::new(Handle { shared }) })
     }
 
-    /// A producer without sender: the test plays it.
-    #[cfg(test)]
-    pub(crate) fn without_sender(shared: Shared) -> Producer {
-        Producer { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
-    }
-
     #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
@@ -403,4 +397,12 @@ impl std::error::Error for FlushError {}
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+impl Producer {
+    /// A producer without sender: the test plays it.
+    pub(crate) fn without_sender(shared: Shared) -> Producer {
+        Producer { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
+    }
 }

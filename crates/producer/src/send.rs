@@ -811,7 +811,7 @@ impl Shared {
         Ok(self.accumulator.topic_or_new(name))
     }
 
-    /// PRE-5: the estimate against both limits.
+    /// PRE-5, PRE-6: the estimate against both limits.
     #[inline]
     fn check_size(&self, size: usize) -> Result<(), Refusal> {
         let (limit, key) = if size > self.config.max_request_size {

@@ -26,19 +26,6 @@ impl Clock {
         clock
     }
 
-    /// A clock that stands still until it is set, for tests and simulations.
-    #[cfg(test)]
-    pub(crate) fn by_hand(wall_ms: i64) -> Clock {
-        Clock { start: None, monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(wall_ms) }
-    }
-
-    /// Lets time pass on a clock set by hand.
-    #[cfg(test)]
-    pub(crate) fn advance(&self, ms: u64) -> u64 {
-        self.wall_ms.fetch_add(ms as i64, Ordering::Relaxed);
-        self.monotonic_ms.fetch_add(ms, Ordering::Relaxed) + ms
-    }
-
     /// Reads both clocks, publishes them, and gives the monotonic one.
     pub(crate) fn refresh(&self) -> u64 {
         let Some(start) = self.start else { return self.last_ms() };
@@ -57,5 +44,19 @@ impl Clock {
     /// The last wall-clock reading, in ms since 1970.
     pub(crate) fn last_wall_ms(&self) -> i64 {
         self.wall_ms.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+impl Clock {
+    /// A clock that stands still until it is set, for tests and simulations.
+    pub(crate) fn by_hand(wall_ms: i64) -> Clock {
+        Clock { start: None, monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(wall_ms) }
+    }
+
+    /// Lets time pass on a clock set by hand.
+    pub(crate) fn advance(&self, ms: u64) -> u64 {
+        self.wall_ms.fetch_add(ms as i64, Ordering::Relaxed);
+        self.monotonic_ms.fetch_add(ms, Ordering::Relaxed) + ms
     }
 }

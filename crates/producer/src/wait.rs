@@ -96,12 +96,6 @@ impl SenderWake {
     pub(crate) fn clock_is_stale(&self) -> bool {
         self.0.state.load(Ordering::Relaxed) == SLEEP
     }
-
-    /// How often a sleeping sender was woken.
-    #[cfg(test)]
-    pub(crate) fn wakes(&self) -> u64 {
-        self.0.wakes.load(Ordering::Relaxed)
-    }
 }
 
 /// Deadlines of waiting futures. A timer that fires only wakes; the future reads the clock and fails with its own error.
@@ -172,11 +166,6 @@ impl Timers {
     pub(crate) fn next(&self) -> Option<u64> {
         self.inner.lock().timers.first_key_value().map(|(first, _)| first.0)
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.inner.lock().timers.len()
-    }
 }
 
 thread_local! {
@@ -242,6 +231,21 @@ pub(crate) fn block_until<F: Future>(future: F, deadline: Option<Instant>) -> Op
             }
         }
     })
+}
+
+#[cfg(test)]
+impl SenderWake {
+    /// How often a sleeping sender was woken.
+    pub(crate) fn wakes(&self) -> u64 {
+        self.0.wakes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+impl Timers {
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().timers.len()
+    }
 }
 
 #[cfg(test)]

@@ -155,24 +155,6 @@ impl Batch {
         self.created_ms
     }
 
-    /// It was in a request before (ACC-8).
-    #[cfg(test)]
-    pub(crate) fn is_retry(&self) -> bool {
-        self.is_retry
-    }
-
-    /// The largest record's size estimate in bytes (ACC-8).
-    #[cfg(test)]
-    pub(crate) fn max_record_size(&self) -> usize {
-        self.max_record
-    }
-
-    /// The codec it travels with.
-    #[cfg(test)]
-    pub(crate) fn codec(&self) -> Codec {
-        self.codec
-    }
-
     /// Copies of its records, for reports on what was not delivered. `limit` bounds what a compressed batch may grow to.
     pub(crate) fn records(&self, limit: usize) -> Vec<Record> {
         let mut bytes = Vec::with_capacity(self.encoded_len());
@@ -326,5 +308,23 @@ impl Drop for Batch {
             attempts: self.attempts + u32::from(self.was_drained),
         };
         self.completion.resolve(BatchResult::Failed(Arc::new(failure)));
+    }
+}
+
+#[cfg(test)]
+impl Batch {
+    /// It was in a request before (ACC-8).
+    pub(crate) fn is_retry(&self) -> bool {
+        self.is_retry
+    }
+
+    /// The largest record's size estimate in bytes (ACC-8).
+    pub(crate) fn max_record_size(&self) -> usize {
+        self.max_record
+    }
+
+    /// The codec it travels with.
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
     }
 }

@@ -7,7 +7,8 @@
 //! * **a topic's senders** go on in the order in which they came, whatever they wait for, so that a small record never
 //!   overtakes a large one of its topic.
 //!
-//! A topic whose metadata is unknown pins no room and holds up no other topic. When it becomes known all its waiters are admitted at
+//! A topic whose metadata is unknown pins no room and holds up no other topic; its records stay with the calls that wait, so
+//! there is no side queue to bound (PRE-4). When it becomes known all its waiters are admitted at
 //! once, in order: were each admitted when its own task happens to run, a later one could take the room that an earlier one,
 //! which it has to wait for, still needs. A sender that waits for a partition that does not exist yet (PRE-2) keeps its place
 //! only among senders to that partition.

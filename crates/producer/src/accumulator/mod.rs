@@ -17,8 +17,6 @@ mod line;
 mod pool;
 mod queue;
 mod ready;
-#[cfg(test)]
-pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -228,3 +226,6 @@ impl Drop for Accumulator {
         self.abort_all(&mut left);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

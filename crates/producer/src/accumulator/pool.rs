@@ -213,12 +213,6 @@ impl Pool {
         usize::try_from(self.0.inner.lock().available).unwrap_or(0)
     }
 
-    /// Bytes held: batches, permits, callbacks.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
-        usize::try_from(to_isize(self.0.total) - self.0.inner.lock().available).unwrap_or(0)
-    }
-
     pub(crate) fn total(&self) -> usize {
         self.0.total
     }
@@ -255,11 +249,6 @@ impl Pool {
         };
         drop(garbage);
         wake.into_iter().for_each(Waker::wake);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.0.inner.lock().line.len()
     }
 }
 
@@ -353,6 +342,18 @@ impl fmt::Debug for Chunk {
 #[inline]
 fn to_isize(bytes: usize) -> isize {
     isize::try_from(bytes).unwrap_or(isize::MAX)
+}
+
+#[cfg(test)]
+impl Pool {
+    /// Bytes held: batches, permits, callbacks.
+    pub(crate) fn held(&self) -> usize {
+        usize::try_from(to_isize(self.0.total) - self.0.inner.lock().available).unwrap_or(0)
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.inner.lock().line.len()
+    }
 }
 
 #[cfg(test)]

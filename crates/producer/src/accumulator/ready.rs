@@ -198,6 +198,7 @@ impl Accumulator {
             if head.is_open() {
                 self.close_last(&mut queue);
             }
+            // ACC-19: from the front, under the partition's lock, and in this order into the request
             let Some(mut batch) = queue.batches.pop_front() else { continue };
             drop(queue);
             bytes += len;

@@ -236,6 +236,17 @@ fn a_key_goes_to_a_partition_without_leader_too() {
     );
 }
 
+// PAR-4
+#[test]
+fn when_a_topic_grows_its_keys_move_with_the_number_of_partitions() {
+    let mut rig = Rig::new(&[Some(1); 3], settings());
+    assert_eq!(rig.send(Record::value("v").key("kafka")).partition_for_test(), 1);
+    rig.lead(&[Some(1); 10], 0);
+    assert_eq!(rig.send(Record::value("v").key("kafka")).partition_for_test(), 1, "not noticed yet");
+    rig.ready();
+    assert_eq!(rig.send(Record::value("v").key("kafka")).partition_for_test(), 0);
+}
+
 // PAR-9, PAR-10: a partition whose queue grows draws fewer records
 #[test]
 fn adaptive_stickiness_avoids_long_queues() {

@@ -162,14 +162,14 @@ fn a_send_on_a_warm_topic_is_done_at_its_first_poll() {
     rig.assert_clean();
 }
 
-// PRE-1, PRE-2, PRE-3, API-7
+// PRE-1, PRE-2, PRE-3, PRE-4, API-7
 #[test]
 fn a_send_to_a_cold_topic_waits_for_metadata_and_at_most_max_block_ms() {
     let rig = Rig::cold(&[("max.block.ms", "1500")]);
     let mut first = Box::pin(rig.producer.send(small('a')));
     assert!(poll(first.as_mut()).is_pending());
     assert_eq!(rig.shared().metadata.take_wanted().len(), 1, "it is asked for");
-    assert_eq!(rig.held(), 0, "PRE-4: a cold topic pins no room");
+    assert_eq!(rig.held(), 0, "a cold topic pins no room");
     rig.publish(&[("t", 2)]);
     let delivery = ready(poll(first.as_mut())).unwrap();
     drop((first, delivery));
@@ -237,7 +237,7 @@ fn a_topic_that_the_cluster_refuses_fails_at_once() {
     rig.assert_clean();
 }
 
-// PRE-5, PRE-7, API-1, CMPL-7
+// PRE-5, PRE-6, PRE-7, API-1, CMPL-7
 #[test]
 fn what_cannot_be_sent_is_refused_at_once_with_the_record() {
     let rig = Rig::new(&[]);
