@@ -278,3 +278,47 @@ fn checkpoints_are_written_in_time_and_closed_segments_synced() {
     });
     cluster.abandon();
 }
+
+#[test]
+fn many_readers_and_writers_neither_lose_a_wake_up_nor_block_each_other() {
+    // W2, W3: each fetch waits for both partitions, each append ends fetches that read both
+    const RECORDS: i64 = 150;
+    let dir = tempfile::tempdir().unwrap();
+    let cluster =
+        on(dir.path()).config("num.io.threads", "4").config("num.network.threads", "2").start().unwrap();
+    let address = cluster.address();
+    std::thread::scope(|scope| {
+        for partition in 0..2 {
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                for n in 0..RECORDS {
+                    assert_eq!(
+                        client.produce("t", partition, Some(&batch(&[&n.to_string()]))).base_offset,
+                        n
+                    );
+                }
+            });
+        }
+        for _ in 0..3 {
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                let mut offsets = [0i64; 2];
+                while offsets != [RECORDS; 2] {
+                    // no deadline: only an append can end the wait
+                    let mut request = fetch_request("t", 0, offsets[0], i32::MAX, 1);
+                    let mut second = request.topics[0].partitions[0].clone();
+                    (second.partition, second.fetch_offset) = (1, offsets[1]);
+                    request.topics[0].partitions.push(second);
+                    let response = client.call(&request, 12);
+                    for (data, offset) in response.responses[0].partitions.iter().zip(&mut offsets) {
+                        for value in values(data.records.as_ref().unwrap().bytes().unwrap()) {
+                            assert_eq!(value, offset.to_string());
+                            *offset += 1;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((cluster.log("t", 0).waiting_fetches(), cluster.log("t", 1).waiting_fetches()), (0, 0));
+}

@@ -87,3 +87,112 @@ impl Waiter for DelayedFetch {
         self.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::network::ResponseQueue;
+    use crate::replica::Role;
+
+    /// Ready when told so; counts its answers.
+    struct Work {
+        ready: Arc<AtomicBool>,
+        answers: Arc<AtomicUsize>,
+    }
+
+    impl FetchWork for Work {
+        fn progress(&self) -> Progress {
+            if self.ready.load(Ordering::SeqCst) { Progress::Ready } else { Progress::Waiting }
+        }
+        fn answer(&self) -> Outcome {
+            self.answers.fetch_add(1, Ordering::SeqCst);
+            Outcome::NoResponse
+        }
+    }
+
+    struct World {
+        partitions: Vec<Arc<Partition>>,
+        responder: Responder,
+        ready: Arc<AtomicBool>,
+        answers: Arc<AtomicUsize>,
+        _poll: mio::Poll,
+    }
+
+    impl World {
+        fn new() -> World {
+            let poll = mio::Poll::new().unwrap();
+            let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+            let role = Role { is_leader: true, leader_epoch: 0, in_sync: Default::default(), min_in_sync: 1 };
+            World {
+                partitions: (0..2)
+                    .map(|n| Arc::new(Partition::new("t".into(), n, None, role.clone())))
+                    .collect(),
+                responder: Responder { queue: Arc::new(ResponseQueue::new(waker)), slot: 0, serial: 0 },
+                ready: Arc::default(),
+                answers: Arc::default(),
+                _poll: poll,
+            }
+        }
+
+        fn start(&self) -> Arc<DelayedFetch> {
+            let work = Work { ready: Arc::clone(&self.ready), answers: Arc::clone(&self.answers) };
+            DelayedFetch::start(Box::new(work), self.partitions.clone(), self.responder.clone())
+        }
+
+        fn waiting(&self) -> Vec<usize> {
+            self.partitions.iter().map(|partition| partition.fetch_waiters().len()).collect()
+        }
+
+        fn answers(&self) -> usize {
+            let mut queued = Vec::new();
+            self.responder.queue.drain(&mut queued);
+            assert_eq!(queued.len(), self.answers.load(Ordering::SeqCst));
+            queued.len()
+        }
+    }
+
+    #[test]
+    fn what_became_ready_before_it_was_watched_is_answered_at_once() {
+        // W2
+        let world = World::new();
+        world.ready.store(true, Ordering::SeqCst);
+        world.start();
+        assert_eq!(world.waiting(), [0, 0]);
+        assert_eq!(world.answers(), 1);
+    }
+
+    #[test]
+    fn an_event_that_changes_nothing_leaves_it_waiting_and_a_cancelled_one_is_never_answered() {
+        // W1, W3
+        let world = World::new();
+        let fetch = world.start();
+        world.partitions[0].fetch_waiters().notify();
+        assert_eq!(world.waiting(), [1, 1]);
+        fetch.cancel();
+        assert_eq!(world.waiting(), [0, 0]);
+        world.ready.store(true, Ordering::SeqCst);
+        fetch.try_complete();
+        fetch.expire();
+        assert_eq!(world.answers(), 0);
+    }
+
+    #[test]
+    fn events_and_the_deadline_together_answer_once() {
+        // W1
+        for _ in 0..50 {
+            let world = World::new();
+            let fetch = world.start();
+            world.ready.store(true, Ordering::SeqCst);
+            std::thread::scope(|scope| {
+                for partition in &world.partitions {
+                    scope.spawn(|| partition.fetch_waiters().notify());
+                }
+                scope.spawn(|| fetch.expire());
+            });
+            assert_eq!(world.waiting(), [0, 0]);
+            assert_eq!(world.answers(), 1);
+        }
+    }
+}
