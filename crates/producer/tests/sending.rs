@@ -1,6 +1,8 @@
 //! Sending against the embedded broker: what many application threads at once, little memory and dropped futures do to order
 //! and completeness.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -52,9 +54,8 @@ fn check(logs: &[Vec<Vec<u8>>], threads: u32, each: u32) {
 fn threads_that_share_little_memory_lose_nothing_and_keep_their_order() {
     const THREADS: u32 = 4;
     const EACH: u32 = 2000;
-    let cluster = cluster();
     for compression in [Compression::None, Compression::LZ4] {
-        let before: usize = logs(&cluster).iter().map(Vec::len).sum();
+        let cluster = cluster();
         let producer = Producer::builder(cluster.bootstrap_servers())
             .buffer_memory(40_000)
             .batch_size(4096)
@@ -83,13 +84,7 @@ fn threads_that_share_little_memory_lose_nothing_and_keep_their_order() {
             }
         });
         drop(producer);
-        let mut logs = logs(&cluster);
-        let now: usize = logs.iter().map(Vec::len).sum();
-        assert_eq!(now - before, (THREADS * EACH) as usize);
-        if before == 0 {
-            check(&logs, THREADS, EACH);
-        }
-        logs.clear();
+        check(&logs(&cluster), THREADS, EACH);
     }
 }
 

@@ -41,6 +41,9 @@ pub(crate) trait Gate {
     fn may_send(&self, partition: &Partition, head: HeadInfo) -> bool;
 }
 
+/// A topic, and the queue length of each partition; `None` leaves it out.
+type TopicLoad = (Arc<TopicState>, Vec<Option<usize>>);
+
 /// What the sender remembers between passes.
 #[derive(Default)]
 pub(crate) struct Desk {
@@ -309,7 +312,7 @@ impl Accumulator {
         let timeout_ms = self.settings.availability_timeout_ms;
         let mut old = std::mem::take(&mut desk.published);
         // `None`: not every partition has a queue yet.
-        let mut topics: HashMap<u32, Option<(Arc<TopicState>, Vec<Option<usize>>)>> = HashMap::new();
+        let mut topics: HashMap<u32, Option<TopicLoad>> = HashMap::new();
         for listed in desk.listed.values() {
             let partition = &listed.partition;
             let id = partition.topic_id();
