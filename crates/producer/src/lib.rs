@@ -1,5 +1,49 @@
 //! A Kafka producer: every accepted record gets a true outcome.
 //!
+//! ```
+//! use std::time::Duration;
+//!
+//! use rohrpost::{Compression, Outcome, Producer, Record};
+//!
+//! # let cluster = rohrpost_broker::Cluster::builder().topic("orders", 6, 1).start()?;
+//! # let servers = cluster.bootstrap_servers();
+//! // Kafka's defaults: acks=all, idempotence, linger 5 ms. Nothing is connected yet.
+//! let producer = Producer::builder(servers).compression(Compression::LZ4).build()?;
+//! # pollster::block_on(async {
+//!
+//! // `send` waits for room and for a new topic's metadata, never for the broker. The handle may be awaited, or dropped.
+//! let delivery = producer.send(Record::to("orders").key("42").value("one espresso")).await?;
+//! match delivery.await {
+//!     Ok(at) => println!("{}-{} at {:?}", at.topic(), at.partition(), at.offset()),
+//!     Err(e) if e.outcome() == Outcome::NotWritten => println!("certainly not in the log: {e}"),
+//!     Err(e) => println!("perhaps in the log: {e}"),
+//! }
+//!
+//! // The end says what it leaves behind.
+//! let report = producer.close(Duration::from_secs(10)).await;
+//! assert!(report.undelivered.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Every wait is a future that runs on any executor, and has a twin for plain threads (`send_blocking`, `flush_blocking`,
+//! `close_blocking`, [`Delivery::wait`]). `try_send` never waits, and gives the record back when there is no room.
+//!
+//! # What it promises
+//!
+//! * An accepted record ends once, as acknowledged, as [`Outcome::NotWritten`] or as [`Outcome::Unknown`]. `NotWritten` is said
+//!   only if no attempt can have written it.
+//! * With idempotence (the default) retries neither repeat records nor change their order within a partition, with up to five
+//!   requests in flight. No error that a new producer epoch repairs ends the producer.
+//! * Memory is bounded by `buffer.memory`, and belongs to a request until that request has ended.
+//! * Configuration keys are Kafka's; a wrong one is refused with the right one beside it. See [`ProducerBuilder`].
+//!
+//! Not there yet: transactions, TLS and SASL, interceptors, partitioners of one's own, splitting of batches that a broker finds
+//! too large. Their keys are refused by name.
+//!
+//! # Inside
+//!
 //! A record's journey through this crate, and the module of each station:
 //!
 //! ```text

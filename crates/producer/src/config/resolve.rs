@@ -268,6 +268,12 @@ impl<'a> Resolver<'a> {
     fn client_id(&mut self) -> String {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         match self.set.get("client.id") {
+            // The wire has two bytes for its length.
+            Some(given) if given.value.len() > i16::MAX as usize => {
+                let setting = given.setting;
+                self.refuse(setting, "too long; at most 32767 bytes".into());
+                String::new()
+            }
             Some(given) => given.value.trim().into(),
             None => format!("producer-{}", COUNT.fetch_add(1, Ordering::Relaxed)),
         }

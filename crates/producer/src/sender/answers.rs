@@ -113,6 +113,7 @@ impl SenderCore {
             resequenced: entry.resequenced,
             may_retry: false,
         };
+        entry.last_error = Some(code);
         entry.may_be_written |= code.is_error() && retry::may_have_written(code);
         entry.resequenced += u32::from(is_lowest && is_sequence_error(code));
         let facts = Facts {
@@ -155,7 +156,9 @@ impl SenderCore {
         self.off_wire(&batch);
         let state = self.state(&batch.partition().clone());
         let Some(at) = state.find(batch.completion()) else { return };
-        state.entry(at).may_be_written = true;
+        let entry = state.entry(at);
+        entry.may_be_written = true;
+        entry.last_error = Some(code);
         self.metadata.request_refresh();
         if self.may_retry(&batch, now_ms) {
             self.retry(batch, code, None, now_ms);

@@ -248,7 +248,12 @@ impl SenderCore {
                 self.fail(code, format!("InitProducerId was refused: {code}").into());
             }
             _ => {
-                warn!("InitProducerId failed, trying again: {code}");
+                // A broker that has just started answers so until it has a block of ids.
+                if code.is_retriable() {
+                    debug!("InitProducerId was answered with {code}, trying again");
+                } else {
+                    warn!("InitProducerId was answered with {code}, trying again");
+                }
                 let text = format!("no producer id yet: InitProducerId was answered with {code}");
                 *self.shared.stats.identity_trouble.lock() = Some(text.into());
                 self.identity_failed(now_ms);

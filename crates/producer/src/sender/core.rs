@@ -372,7 +372,7 @@ impl SenderCore {
     ) -> bool {
         let topic_of = |batch: &Batch| snapshot.topics.get(batch.partition().topic_name());
         let has_ids = drained.iter().all(|b| topic_of(b).is_some_and(|t| !t.id.is_zero()));
-        // VER-4, VER-3
+        // VER-4
         let ours = VersionRange::new(3, if has_ids { 13 } else { 12 });
         let Some(version) = links.negotiate(node, ApiKey::Produce, ours) else {
             self.refuse_version(node, drained);
@@ -524,9 +524,13 @@ impl SenderCore {
                 partition.index(),
                 now_ms.saturating_sub(batch.created_ms()),
             );
-            let text = match self.shared.trouble() {
-                Some(trouble) => format!("{text}; {trouble}"),
-                None => text,
+            let partition = partition.clone();
+            let state = self.state(&partition);
+            let last_error = state.find(batch.completion()).and_then(|at| state.entry(at).last_error);
+            let text = match (last_error, self.shared.trouble()) {
+                (Some(code), _) => format!("{text}; its last attempt ended with {code}"),
+                (None, Some(trouble)) => format!("{text}; {trouble}"),
+                (None, None) => text,
             };
             self.fail_batch(batch, Reason::Expired, Some(text));
         }

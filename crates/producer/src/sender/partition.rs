@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rohrpost_protocol::Uuid;
+use rohrpost_protocol::{ErrorCode, Uuid};
 use rohrpost_record::Stamp;
 
 use super::idempotence::{Identity, is_before, sequence_after};
@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) attempts: u32,
     /// How often it was refused for its sequence while nothing was before it.
     pub(super) resequenced: u32,
+    /// What its last attempt ended with.
+    pub(super) last_error: Option<ErrorCode>,
 }
 
 // A handful per partition, and moved once: a box per batch would cost more than the room it saves.
@@ -180,6 +182,7 @@ impl PartitionState {
                 may_be_written: false,
                 attempts: 0,
                 resequenced: 0,
+                last_error: None,
             });
             self.entries.len() - 1
         })

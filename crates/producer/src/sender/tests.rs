@@ -390,8 +390,32 @@ fn restamped_batches_keep_their_order_when_the_first_of_them_fails_again() {
 }
 
 #[test]
-fn an_expired_batch_on_the_wire_leaves_the_partition_unresolved_until_the_next_answer() {
-    // IDM-12: what was expired turns out to be written: the same epoch goes on.
+fn a_partition_whose_later_batches_are_acknowledged_needs_no_new_epoch_after_an_expiry() {
+    // IDM-12: all up to the next sequence is in the log, so the expired batch was written.
+    let mut world = World::warm(&[("delivery.timeout.ms", "1000"), ("request.timeout.ms", "900")]);
+    world.prime(0);
+    let mut expired = world.send(0, 1);
+    world.settle();
+    world.advance(500);
+    let mut second = world.send(0, 2);
+    world.settle();
+    world.run(600);
+    assert_eq!(failed(&mut expired), (Outcome::Unknown, Reason::Expired));
+    world.send(0, 3);
+    world.settle();
+    assert_eq!(world.waiting(1), 2, "a new batch waits until it is clear how the partition goes on");
+    world.serve(1);
+    world.serve(1);
+    assert!(acked_at(&mut second).is_some());
+    world.settle();
+    assert_eq!((world.peek(1)[0].epoch, world.peek(1)[0].sequence), (0, 3));
+    world.serve(1);
+    assert_eq!(world.log(0), [PRIMED, 1, 2, 3]);
+}
+
+#[test]
+fn a_batch_that_expires_alone_on_the_wire_sends_the_partition_to_a_new_epoch() {
+    // IDM-12, IDM-16
     let mut world = World::warm(&[("delivery.timeout.ms", "1000"), ("request.timeout.ms", "900")]);
     let mut expired = world.send(0, 1);
     world.settle();
@@ -480,6 +504,22 @@ fn a_batch_that_was_never_sent_ends_as_not_written() {
     let text = outcome(&mut delivery).unwrap_err().to_string();
     assert!(text.contains("Expiring 1 record(s) for t-0: 1000 ms has passed since batch creation"), "{text}");
     assert!(is_clean(&world));
+}
+
+#[test]
+fn an_expired_batch_tells_the_last_error_it_met() {
+    let mut world = World::warm(&[("delivery.timeout.ms", "1000"), ("request.timeout.ms", "900")]);
+    let mut delivery = world.send(0, 1);
+    world.settle();
+    while delivery.poll_now().is_none() {
+        if world.waiting(1) > 0 {
+            world.answer(1, Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
+        }
+        world.run(10);
+    }
+    let error = outcome(&mut delivery).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotWritten);
+    assert!(error.to_string().contains("NOT_ENOUGH_REPLICAS"), "{error}");
 }
 
 #[test]
