@@ -237,7 +237,7 @@ fn a_producer_that_was_connected_sends_at_once() {
     let cluster = cluster(2);
     let producer = producer(&cluster).build().unwrap();
     block_on(producer.connect_to(&["t"])).unwrap();
-    assert_eq!(producer.metrics().connections, 1);
+    assert!(producer.metrics().connections >= 1);
     let delivery = producer.try_send(Record::to("t").value("v")).expect("nothing is left to wait for");
     delivery.wait().unwrap();
     let partitions = producer.partitions_for_blocking("t").unwrap();

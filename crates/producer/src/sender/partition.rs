@@ -218,7 +218,8 @@ impl PartitionState {
         mut batch: Option<Batch>,
         told: &mut Vec<Told>,
     ) {
-        if let (1.., Some(batch)) = (at, &mut batch) {
+        // IDM-14: whether or not it is told now. And before it is told: who waits for the outcome finds the room.
+        if let Some(batch) = &mut batch {
             batch.release_memory();
         }
         self.entries[at].place = Place::Ended(result, batch);
