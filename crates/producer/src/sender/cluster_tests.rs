@@ -163,6 +163,43 @@ fn records_follow_a_topic_that_was_created_anew() {
 }
 
 #[test]
+fn an_answer_finds_its_batches_though_the_topic_has_another_id_by_then() {
+    // SND-9
+    let mut world = World::warm(&[]);
+    let mut delivery = world.send(0, 1);
+    world.settle();
+    let request = world.take(1);
+    assert_eq!(request.version, 13);
+    world.cluster.create("t", 9, &[1, 2, 3]);
+    world.cut(3, false);
+    world.run(200);
+    world.answer_request(1, request, |_| Answer::ok(5));
+    assert_eq!(acked_at(&mut delivery), Some(5));
+}
+
+#[test]
+fn a_refused_topic_fails_who_waits_and_is_asked_for_again_later() {
+    // MET-7
+    for code in [ErrorCode::INVALID_TOPIC_EXCEPTION, ErrorCode::TOPIC_AUTHORIZATION_FAILED] {
+        let mut world = World::warm(&[]);
+        world.cluster.refused.insert("secret".into(), code);
+        world.shared.metadata.want(&"secret".into());
+        world.settle();
+        assert!(matches!(world.shared.metadata.lookup("secret"), Lookup::Failed(c) if c == code));
+        let asked = world.cluster.questions.len();
+        world.run(500);
+        assert_eq!(world.cluster.questions.len(), asked, "a refusal is final for those who wait");
+        world.run(1000);
+        assert!(matches!(world.shared.metadata.lookup("secret"), Lookup::Unknown(_)));
+        // Permission was granted meanwhile.
+        world.cluster.create("secret", 5, &[1]);
+        world.shared.metadata.want(&"secret".into());
+        world.settle();
+        assert!(matches!(world.shared.metadata.lookup("secret"), Lookup::Known(_)));
+    }
+}
+
+#[test]
 fn records_of_a_partition_that_is_gone_fail_at_once() {
     // MET-9
     let mut world = World::warm(&[]);

@@ -134,7 +134,7 @@ fn a_throttled_broker_gets_nothing_until_its_time_is_over() {
 
 #[test]
 fn a_pass_that_sent_nothing_names_a_later_time() {
-    // ACC-17: nothing spins while the leader is busy, held or away.
+    // SND-3, ACC-17: nothing spins while the leader is busy, held or away.
     let mut world = World::warm(&[]);
     world.prime(0);
     for value in 0..8 {

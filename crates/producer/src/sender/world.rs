@@ -46,6 +46,8 @@ pub(super) struct ToyLinks {
 pub(super) struct ToyCluster {
     pub(super) brokers: BTreeSet<i32>,
     pub(super) topics: BTreeMap<String, ToyTopic>,
+    /// Topics that Metadata refuses.
+    pub(super) refused: BTreeMap<String, ErrorCode>,
     /// The answer to InitProducerId.
     pub(super) identity: (ErrorCode, i64, i16),
     pub(super) identities_asked: usize,
@@ -401,7 +403,7 @@ impl ToyCluster {
         });
         let topics = topics.iter().map(|name| match self.topics.get(name) {
             None => MetadataResponseTopic {
-                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                error_code: *self.refused.get(name).unwrap_or(&ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                 name: Some(name),
                 ..Default::default()
             },
