@@ -82,3 +82,8 @@ pub use self::producer::{
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};
 pub use rohrpost_protocol::ErrorCode;
+
+/// The README's examples compile and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExamples;
