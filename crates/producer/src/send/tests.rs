@@ -2,10 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
+use std::task::{Context, Poll, Wake, Waker};
+
+use rohrpost_protocol::ErrorCode;
 
 use proptest::prelude::*;
 
@@ -14,6 +18,7 @@ use crate::accumulator::Batch;
 use crate::accumulator::tests::{AllMay, cluster, topic_metadata};
 use crate::metadata::TopicMetadata;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
+use crate::producer::Shared;
 use crate::time::Clock;
 
 struct Rig {

@@ -1,0 +1,141 @@
+//! What every way of sending asks before it appends, and what it says when the answer is no.
+
+use std::sync::Arc;
+
+use rohrpost_protocol::ErrorCode;
+
+use crate::accumulator::{Append, Candidate, TopicState};
+use crate::delivery::{Callback, run_callback};
+use crate::metadata::Lookup;
+use crate::outcome::{DeliveryError, Refusal};
+use crate::producer::Shared;
+use crate::record::{Record, is_valid_topic_name};
+
+impl Shared {
+    /// Appends if that is possible at once. Looks into the metadata only if the topic, or the partition, is not known.
+    #[inline]
+    pub(super) fn append_now(
+        &self,
+        topic: &Arc<TopicState>,
+        record: &Record,
+        size: usize,
+        callback: &mut Option<Callback>,
+    ) -> Result<Append, Refusal> {
+        let mut looked = false;
+        loop {
+            let mut candidate = Candidate {
+                record,
+                size,
+                callback: callback.take(),
+                granted: None,
+                goes_first: false,
+                known_at_least: 0,
+            };
+            let append = self.accumulator.append(topic, &mut candidate, &self.clock);
+            *callback = candidate.callback.take();
+            match append {
+                Append::Closed => return Err(self.closed()),
+                Append::Cold | Append::Beyond(_) if !looked => {
+                    looked = true;
+                    self.check_open()?;
+                    let known = topic.known();
+                    self.look_up(topic)?;
+                    if topic.known() == known {
+                        return Ok(append);
+                    }
+                }
+                append => return Ok(append),
+            }
+        }
+    }
+
+    /// Takes what the current snapshot says of the topic; gives the error that is being waited out.
+    pub(super) fn look_up(&self, topic: &TopicState) -> Result<Option<ErrorCode>, Refusal> {
+        match self.metadata.lookup(topic.name()) {
+            Lookup::Known(metadata) => {
+                topic.apply(Some(&metadata));
+                Ok(None)
+            }
+            Lookup::Unknown(cause) => Ok(cause),
+            Lookup::Failed(code) => Err(Refusal::TopicRefused { topic: topic.name().to_string(), code }),
+        }
+    }
+
+    /// The topic that a record names.
+    pub(super) fn topic_of(&self, record: &Record) -> Result<Arc<TopicState>, Refusal> {
+        let name = record.topic_name().ok_or(Refusal::NoTopic)?;
+        match self.accumulator.topic(name) {
+            Some(topic) => Ok(topic),
+            None => {
+                self.check_open()?; // PRE-8
+                self.topic_or_new(name)
+            }
+        }
+    }
+
+    pub(super) fn topic_or_new(&self, name: &str) -> Result<Arc<TopicState>, Refusal> {
+        if !is_valid_topic_name(name) {
+            return Err(Refusal::InvalidTopic(name.to_owned())); // PRE-7
+        }
+        Ok(self.accumulator.topic_or_new(name))
+    }
+
+    /// PRE-5, PRE-6: the estimate against both limits.
+    #[inline]
+    pub(super) fn check_size(&self, size: usize) -> Result<(), Refusal> {
+        let (limit, key) = if size > self.config.max_request_size {
+            (self.config.max_request_size, "max.request.size")
+        } else if size > self.config.buffer_memory {
+            (self.config.buffer_memory, "buffer.memory")
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::RecordTooLarge { size, limit, key })
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), Refusal> {
+        self.lifecycle.check()?;
+        if self.accumulator.is_closing() { Err(Refusal::Closed) } else { Ok(()) }
+    }
+
+    /// The accumulator takes no more records: why.
+    pub(super) fn closed(&self) -> Refusal {
+        self.check_open().err().unwrap_or(Refusal::Closed)
+    }
+}
+
+pub(super) fn check_topic(record: &Record, topic: &TopicState) -> Result<(), Refusal> {
+    match record.topic_name() {
+        Some(name) if name != &**topic.name() => {
+            Err(Refusal::OtherTopic { record: name.to_owned(), expected: topic.name().to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn unknown_partition(
+    topic: &TopicState,
+    record: &Record,
+    partitions: u32,
+    waited_ms: u64,
+) -> Refusal {
+    Refusal::UnknownPartition {
+        topic: topic.name().to_string(),
+        partition: record.partition_number().unwrap_or(-1),
+        partitions: partitions as i32,
+        waited_ms,
+    }
+}
+
+/// Runs the callback of a record that was not accepted, on this thread (CMPL-5).
+pub(super) fn refuse(
+    callback: Option<Callback>,
+    record: &Record,
+    topic: Option<&Arc<TopicState>>,
+    refusal: &Refusal,
+) {
+    if let Some(callback) = callback {
+        let topic = record.topic_name().or_else(|| topic.map(|topic| &**topic.name()));
+        run_callback(callback, Err(DeliveryError::refused(topic, refusal)));
+    }
+}

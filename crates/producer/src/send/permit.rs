@@ -1,0 +1,180 @@
+//! Permits: room for a record, taken before the record is there.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use super::checks::{check_topic, refuse, unknown_partition};
+use super::place::Place;
+use crate::accumulator::{Append, Candidate, Chunk, TopicState};
+use crate::delivery::{Callback, Delivery};
+use crate::outcome::{Delivered, DeliveryError, Refusal};
+use crate::producer::Shared;
+use crate::record::Record;
+use crate::wait;
+
+/// Room for one record of one topic. Sending it is one synchronous step that cannot fail for want of room or metadata; dropping
+/// the permit gives the room back. A permit counts against `buffer.memory` while it is held. `close` revokes it.
+#[must_use = "a permit that is not used gives its room back"]
+pub struct Permit {
+    shared: Arc<Shared>,
+    topic: Arc<TopicState>,
+    chunk: Option<Chunk>,
+    reserved: usize,
+    /// The partitions the topic had.
+    known: u32,
+}
+
+impl Permit {
+    /// Accepts the record. Its place among the records of its partition is that of this call.
+    ///
+    /// # Errors
+    /// The record is for another topic, larger than reserved, or for a partition that does not exist; or the producer is closed.
+    /// Record, permit and reason come back (CMPL-7).
+    pub fn send(self, record: Record) -> Result<Delivery, PermitError> {
+        match self.commit(record, None) {
+            Ok(Some(delivery)) => Ok(delivery),
+            Ok(None) => unreachable!("a record without callback has a handle"),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// [`send`](Permit::send) with a callback, as in [`Producer::send_with`].
+    ///
+    /// # Errors
+    /// As [`send`](Permit::send); the callback has then run.
+    pub fn send_with(
+        self,
+        record: Record,
+        callback: impl FnOnce(Result<Delivered, DeliveryError>) + Send + 'static,
+    ) -> Result<(), PermitError> {
+        self.commit(record, Some(Box::new(callback))).map(drop)
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.topic.name()
+    }
+
+    /// The bytes reserved, as asked for.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        self.reserved
+    }
+
+    fn commit(mut self, record: Record, callback: Option<Callback>) -> Result<Option<Delivery>, PermitError> {
+        let size = record.size();
+        let mut candidate = Candidate {
+            record: &record,
+            size,
+            callback,
+            granted: None,
+            goes_first: true,
+            known_at_least: self.known,
+        };
+        let reason = if let Err(refusal) = self.shared.check_open() {
+            refusal
+        } else if let Err(refusal) = check_topic(&record, &self.topic) {
+            refusal
+        } else if size > self.reserved {
+            Refusal::LargerThanReserved { size, reserved: self.reserved }
+        } else {
+            candidate.granted = self.chunk.take();
+            match self.shared.accumulator.append(&self.topic, &mut candidate, &self.shared.clock) {
+                Append::Done(delivery) => return Ok(delivery),
+                Append::Beyond(partitions) => unknown_partition(&self.topic, &record, partitions, 0),
+                Append::Closed => self.shared.closed(),
+                Append::Cold | Append::Behind | Append::NoRoom => {
+                    unreachable!("a permit has room, metadata, and nobody before it")
+                }
+            }
+        };
+        let callback = candidate.callback.take();
+        if let Some(chunk) = candidate.granted.take() {
+            self.chunk = Some(chunk);
+        }
+        refuse(callback, &record, Some(&self.topic), &reason);
+        Err(PermitError(Box::new((record, self, reason))))
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("topic", &self.topic()).field("reserved", &self.reserved).finish()
+    }
+}
+
+/// A record that a permit could not send, with the permit and the reason.
+pub struct PermitError(Box<(Record, Permit, Refusal)>);
+
+impl PermitError {
+    /// Why the record was not accepted.
+    #[must_use]
+    pub fn reason(&self) -> &Refusal {
+        &self.0.2
+    }
+
+    /// The record; the permit is given up.
+    #[must_use]
+    pub fn into_record(self) -> Record {
+        self.0.0
+    }
+
+    /// Record, permit and reason.
+    #[must_use = "the record and the permit can be used again"]
+    pub fn into_parts(self) -> (Record, Permit, Refusal) {
+        *self.0
+    }
+}
+
+impl fmt::Display for PermitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason().fmt(f)
+    }
+}
+
+impl fmt::Debug for PermitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PermitError").field("reason", self.reason()).field("record", &self.0.0).finish()
+    }
+}
+
+impl std::error::Error for PermitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.reason())
+    }
+}
+
+/// A permit of `bytes`: at once if there is room and nobody waits for it, otherwise by a place in the line.
+pub(super) async fn reserve(
+    shared: &Arc<Shared>,
+    topic: Arc<TopicState>,
+    bytes: usize,
+) -> Result<Permit, Refusal> {
+    let permit = |chunk: Option<Chunk>| Permit {
+        shared: shared.clone(),
+        known: topic.known(),
+        topic: topic.clone(),
+        chunk,
+        reserved: bytes,
+    };
+    if topic.known() == 0 {
+        shared.look_up(&topic)?;
+    }
+    if topic.known() > 0 && !topic.has_waiters() {
+        let pool = shared.accumulator.pool();
+        if let Some(chunk) = pool.try_take(pool.chunk_size(bytes, 0)) {
+            return Ok(permit(Some(chunk)));
+        }
+    }
+    if wait::in_callback() {
+        return Err(Refusal::WouldWait); // CMPL-6
+    }
+    let mut place = None;
+    poll_fn(|cx| {
+        let place = place.get_or_insert_with(|| Place::take(shared, &topic, None, bytes, cx.waker()));
+        place.poll(cx.waker()).map(|result| result.map(|()| permit(place.granted.take())))
+    })
+    .await
+}

@@ -1,0 +1,177 @@
+//! Waiting: a place in the line for memory, and the wait for a topic's metadata, both under one deadline (PRE-3).
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use rohrpost_protocol::ErrorCode;
+
+use crate::accumulator::{Chunk, TopicState, Turn};
+use crate::metadata::WaitKey;
+use crate::outcome::Refusal;
+use crate::producer::Shared;
+use crate::wait::{self, TimerKey};
+
+/// Waits until the topic has metadata.
+pub(super) async fn known_topic(shared: &Arc<Shared>, topic: &Arc<TopicState>) -> Result<(), Refusal> {
+    if topic.known() > 0 {
+        return Ok(());
+    }
+    shared.look_up(topic)?;
+    if topic.known() > 0 {
+        return Ok(());
+    }
+    if wait::in_callback() {
+        return Err(Refusal::WouldWait);
+    }
+    let mut wait = Wait::new(shared, topic);
+    poll_fn(|cx| {
+        if let Err(refusal) = shared.check_open().and_then(|()| wait.look(cx.waker())) {
+            return Poll::Ready(Err(refusal));
+        }
+        if topic.known() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if !wait.is_over(cx.waker()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(wait.unknown_topic()))
+    })
+    .await
+}
+
+/// A send's place in the line. Gives everything back when dropped.
+pub(super) struct Place {
+    pub(super) wait: Wait,
+    ticket: u64,
+    partition: Option<i32>,
+    pub(super) size: usize,
+    pub(super) granted: Option<Chunk>,
+}
+
+impl Place {
+    pub(super) fn take(
+        shared: &Arc<Shared>,
+        topic: &Arc<TopicState>,
+        partition: Option<i32>,
+        size: usize,
+        waker: &Waker,
+    ) -> Place {
+        let pool = shared.accumulator.pool();
+        let ticket = pool.enter(topic, partition, pool.chunk_size(size, 0), topic.known(), waker);
+        Place { wait: Wait::new(shared, topic), ticket, partition, size, granted: None }
+    }
+
+    /// Ready when it is this one's turn, and it has metadata and room (`granted`).
+    pub(super) fn poll(&mut self, waker: &Waker) -> Poll<Result<(), Refusal>> {
+        let is_known =
+            |known: u32| known > 0 && self.partition.is_none_or(|partition| (partition as u32) < known);
+        if !is_known(self.wait.topic.known()) {
+            self.wait.look(waker)?;
+        }
+        self.wait.shared.check_open()?;
+        let known = self.wait.topic.known();
+        let pool = self.wait.shared.accumulator.pool();
+        let turn = pool.poll(self.ticket, &self.wait.topic, known, waker);
+        if is_known(known) && turn == Turn::Go {
+            self.granted = self.granted.take().or_else(|| pool.take_grant(self.ticket));
+            return Poll::Ready(Ok(()));
+        }
+        if !self.wait.is_over(waker) {
+            return Poll::Pending;
+        }
+        let (topic, waited_ms) = (self.wait.topic.name().to_string(), self.wait.shared.config.max_block_ms);
+        Poll::Ready(Err(match self.partition {
+            _ if known == 0 => self.wait.unknown_topic(),
+            Some(partition) if !is_known(known) => {
+                Refusal::UnknownPartition { topic, partition, partitions: known as i32, waited_ms }
+            }
+            _ => {
+                let pool = self.wait.shared.accumulator.pool();
+                pool.count_exhausted();
+                Refusal::BufferExhausted { bytes: pool.chunk_size(self.size, 0), waited_ms } // BUF-3
+            }
+        }))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.granted.take());
+        self.wait.shared.accumulator.pool().leave(self.ticket);
+    }
+}
+
+/// A wait for a topic's metadata, with the deadline of the whole call (PRE-3).
+pub(super) struct Wait {
+    shared: Arc<Shared>,
+    pub(super) topic: Arc<TopicState>,
+    deadline_ms: u64,
+    timer: Option<TimerKey>,
+    watch: Option<WaitKey>,
+    /// What the cluster last said of the topic.
+    cause: Option<ErrorCode>,
+}
+
+impl Wait {
+    fn new(shared: &Arc<Shared>, topic: &Arc<TopicState>) -> Wait {
+        Wait {
+            deadline_ms: shared.clock.refresh().saturating_add(shared.config.max_block_ms),
+            shared: shared.clone(),
+            topic: topic.clone(),
+            timer: None,
+            watch: None,
+            cause: None,
+        }
+    }
+
+    /// Asks for the topic's metadata, and to be woken by the next.
+    fn look(&mut self, waker: &Waker) -> Result<(), Refusal> {
+        let metadata = &self.shared.metadata;
+        // Watch first: a snapshot that comes after the look wakes.
+        if let Some(old) = self.watch.replace(metadata.wait(waker)) {
+            metadata.cancel(old);
+        }
+        let before = self.topic.known();
+        self.cause = self.shared.look_up(&self.topic)?;
+        metadata.want(self.topic.name()); // PRE-1
+        if before > 0 && self.topic.known() == before {
+            metadata.want_refresh(); // PRE-2: known, but not with this partition
+        }
+        Ok(())
+    }
+
+    /// Whether the deadline has come; if not, the timer is set to wake.
+    fn is_over(&mut self, waker: &Waker) -> bool {
+        if self.shared.clock.refresh() >= self.deadline_ms {
+            return true;
+        }
+        let is_set = self.timer.is_some_and(|timer| self.shared.timers.rearm(timer, waker));
+        if !is_set && self.deadline_ms != u64::MAX {
+            self.timer = Some(self.shared.timers.register(self.deadline_ms, waker));
+        }
+        false
+    }
+
+    /// PRE-2
+    fn unknown_topic(&self) -> Refusal {
+        Refusal::UnknownTopic {
+            topic: self.topic.name().to_string(),
+            waited_ms: self.shared.config.max_block_ms,
+            cause: self.cause,
+            trouble: self.shared.metadata.trouble(),
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer {
+            self.shared.timers.cancel(timer);
+        }
+        if let Some(watch) = self.watch {
+            self.shared.metadata.cancel(watch);
+        }
+        self.shared.accumulator.forget(&self.topic);
+    }
+}
