@@ -1,0 +1,93 @@
+//! Memory and counts: what is held, for how long, and that every record gets an outcome.
+
+use std::collections::HashSet;
+
+use super::*;
+
+// ACC-25
+#[test]
+fn memory_is_held_until_the_batch_is_gone_whatever_its_outcome() {
+    let rig = Rig::new(&[Some(1)], Settings { linger_ms: 0, ..settings() });
+    let mut delivery = rig.send(Record::value("v"));
+    rig.ready();
+    let batch = rig.drain(1).remove(0);
+    assert_eq!(rig.held(), 1024);
+    assert!(rig.accumulator.resolve(batch.completion(), failure(Outcome::Unknown)));
+    assert!(delivery.poll_now().is_some());
+    assert_eq!(rig.held(), 1024, "the request still has it");
+    rig.complete(batch, 0);
+    assert_eq!(rig.held(), 0);
+}
+
+// ACC-26
+#[test]
+fn the_first_outcome_of_a_batch_wins() {
+    let rig = Rig::new(&[Some(1)], Settings { linger_ms: 0, ..settings() });
+    let mut delivery = rig.send(Record::value("v"));
+    rig.ready();
+    let batch = rig.drain(1).remove(0);
+    assert!(rig.accumulator.resolve(batch.completion(), failure(Outcome::Unknown)));
+    assert!(!rig.accumulator.resolve(batch.completion(), BatchResult::HandedOver));
+    rig.complete(batch, 5);
+    assert_eq!(delivery.poll_now().unwrap().unwrap_err().outcome(), Outcome::Unknown);
+    let counts = rig.accumulator.counts();
+    assert_eq!((counts.accepted, counts.unknown, counts.acked, counts.pending), (1, 1, 0, 0));
+}
+
+// BUF-7
+#[test]
+fn a_thousand_partitions_with_a_small_record_each_hold_under_one_mib() {
+    let rig = Rig::new(&[Some(1); 1000], settings());
+    (0..1000).for_each(|partition| drop(rig.send_to(partition, vec![7; 100])));
+    assert!(rig.held() <= 1 << 20, "{} bytes held", rig.held());
+}
+
+// BUF-7
+#[test]
+fn a_busy_partitions_next_batch_takes_its_memory_in_one_piece() {
+    let rig = Rig::new(&[Some(1)], settings());
+    let pieces = |rig: &Rig| -> Vec<usize> {
+        rig.topic.partition(0).unwrap().queue.lock().batches.iter().map(|batch| batch.pieces.len()).collect()
+    };
+    (0..16).for_each(|_| drop(rig.send_to(0, vec![7; 1000])));
+    assert_eq!(pieces(&rig), [4], "2 + 4 + 8 + 4 KiB: the last no larger than the batch can use");
+    rig.send_to(0, vec![7; 1000]);
+    assert_eq!(pieces(&rig), [4, 1]);
+    assert_eq!(rig.held(), 16384 + 18 * 1024);
+    (0..15).for_each(|_| drop(rig.send_to(0, vec![7; 1000])));
+    assert_eq!(pieces(&rig), [4, 1]);
+}
+
+#[test]
+fn counts_are_exact_when_nothing_moves() {
+    let rig = Rig::new(&[Some(1), Some(1)], Settings { linger_ms: 0, ..settings() });
+    (0..10).for_each(|i| drop(rig.send_to(i % 2, "v")));
+    let counts = rig.accumulator.counts();
+    assert_eq!((counts.accepted, counts.pending), (10, 10));
+    rig.ready();
+    let mut batches = rig.drain(1);
+    assert_eq!(rig.accumulator.counts().pending, 10);
+    rig.complete(batches.remove(0), 0);
+    rig.reenqueue(batches.remove(0), 0);
+    let counts = rig.accumulator.counts();
+    assert_eq!((counts.accepted, counts.acked, counts.pending), (10, 5, 5));
+    let mut rest = Vec::new();
+    rig.accumulator.abort_all(&mut rest);
+    assert_eq!(rig.queue_len(0) + rig.queue_len(1), 0);
+    rest.into_iter().for_each(|batch| rig.accumulator.complete(batch, failure(Outcome::NotWritten)));
+    let counts = rig.accumulator.counts();
+    assert_eq!((counts.accepted, counts.not_written, counts.pending, counts.unseen), (10, 5, 0, 5));
+    assert_eq!(rig.held(), 0);
+}
+
+// CMPL-8: even records of a producer that is simply dropped get an outcome
+#[test]
+fn a_dropped_accumulator_leaves_no_handle_without_an_outcome() {
+    let rig = Rig::new(&[Some(1), Some(1)], Settings { linger_ms: 0, ..settings() });
+    let (mut queued, mut drained) = (rig.send_to(0, "v"), rig.send_to(1, "v"));
+    rig.ready();
+    let batches = rig.drain_with(1, 10, &Held(HashSet::from([0])));
+    drop((rig, batches));
+    assert_eq!(queued.poll_now().unwrap().unwrap_err().outcome(), Outcome::NotWritten);
+    assert_eq!(drained.poll_now().unwrap().unwrap_err().outcome(), Outcome::Unknown);
+}
