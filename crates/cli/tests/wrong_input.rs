@@ -41,16 +41,23 @@ fn a_broker_that_is_not_there_is_named_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     // a port that was free a moment ago
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    for arguments in [
+    let commands = [
         &["produce", "-t", "t", "-b", &address][..],
         &["consume", "-t", "t", "-b", &address],
         &["topics", "list", "-b", &address],
-    ] {
-        run_with_input(folder.path(), arguments, b"x\n")
-            .expect_status(2)
-            .expect_said(&address)
-            .expect_said("refused");
-    }
+    ];
+    // all at once, since each of them tries for some seconds
+    std::thread::scope(|scope| {
+        for arguments in commands {
+            let (folder, address) = (folder.path(), &address);
+            scope.spawn(move || {
+                run_with_input(folder, arguments, b"x\n")
+                    .expect_status(2)
+                    .expect_said(address)
+                    .expect_said("refused")
+            });
+        }
+    });
 }
 
 #[test]
