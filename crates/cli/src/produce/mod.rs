@@ -20,13 +20,13 @@ use rohrpost::{
     SendError, Topic, WaitError,
 };
 
-use self::error_file::ErrorFile;
+use self::error_file::{ErrorFile, Failed, refusal_name};
 use self::input::{Block, Event, Input};
 use self::report::{LATENCY_SAMPLE, Latencies, Progress, Totals};
 use crate::args::{InputFormat, Produce};
 use crate::cluster::{Target, settings};
 use crate::failure::Failure;
-use crate::jsonl::{self, FailedHeader, FailedLine, JsonRecord};
+use crate::jsonl::{self, JsonRecord};
 use crate::{interrupt, terminal, topics};
 
 /// Deliveries that may be outstanding at once.
@@ -408,82 +408,10 @@ impl<'a> Run<'a> {
     }
 
     fn write_failed(&mut self, record: &Record, failed: &Failed) -> Result<(), Failure> {
-        let Some(file) = &mut self.error_file else { return Ok(()) };
-        let topic = self.options.topic.as_deref().or(failed.topic.as_deref()).unwrap_or_default();
-        let headers = record.headers().iter().map(|header| FailedHeader {
-            key: header.key(),
-            value_base64: header.value().map(|value| jsonl::base64(value)),
-        });
-        file.write(&FailedLine {
-            topic,
-            partition: record.partition_number(),
-            timestamp: record.timestamp_ms(),
-            key_base64: record.key_bytes().map(|key| jsonl::base64(key)),
-            value_base64: record.value_bytes().map(|value| jsonl::base64(value)),
-            headers: headers.collect(),
-            error: failed.error,
-            reason: &failed.reason,
-            outcome: match failed.outcome {
-                Outcome::NotWritten => "not_written",
-                Outcome::Unknown => "unknown",
-            },
-            attempts: failed.attempts,
-            age_ms: u64::try_from(failed.age.as_millis()).unwrap_or(u64::MAX),
-        })
-    }
-}
-
-/// Why a record failed, for the error file.
-struct Failed {
-    topic: Option<String>,
-    error: &'static str,
-    reason: String,
-    outcome: Outcome,
-    attempts: u32,
-    age: Duration,
-}
-
-impl Failed {
-    /// It was never accepted by the producer.
-    fn unsent(topic: Option<&str>, error: &'static str, reason: String) -> Failed {
-        let topic = topic.map(str::to_owned);
-        Failed { topic, error, reason, outcome: Outcome::NotWritten, attempts: 0, age: Duration::ZERO }
-    }
-
-    fn delivery(error: &DeliveryError, age: Duration) -> Failed {
-        Failed {
-            topic: error.topic().map(str::to_owned),
-            error: reason_name(error.reason()),
-            reason: error.message().to_owned(),
-            outcome: error.outcome(),
-            attempts: error.attempts(),
-            age,
+        match &mut self.error_file {
+            Some(file) => file.write(self.options.topic.as_deref(), record, failed),
+            None => Ok(()),
         }
-    }
-}
-
-/// An error's name in the style of Kafka's.
-fn refusal_name(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::Closed => "PRODUCER_CLOSED",
-        Refusal::Fatal { code, .. } | Refusal::TopicRefused { code, .. } => code.name(),
-        Refusal::InvalidTopic(_) => "INVALID_TOPIC_EXCEPTION",
-        Refusal::UnknownTopic { .. } => "UNKNOWN_TOPIC",
-        Refusal::UnknownPartition { .. } => "UNKNOWN_PARTITION",
-        Refusal::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
-        Refusal::BufferExhausted { .. } => "BUFFER_EXHAUSTED",
-        _ => "REFUSED",
-    }
-}
-
-fn reason_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Broker(code) | Reason::Fatal(code) => code.name(),
-        Reason::Expired => "DELIVERY_TIMEOUT",
-        Reason::Closed => "PRODUCER_CLOSED",
-        Reason::Purged => "PURGED",
-        Reason::Encoding => "ENCODING",
-        _ => "FAILED",
     }
 }
 

@@ -1,12 +1,13 @@
 //! The real binary in a folder of its own, and what it says.
-#![allow(dead_code)] // no test program uses all of it
+// No test program uses all of it; what a broker says belongs to the output of its test.
+#![allow(dead_code, clippy::print_stderr)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 /// A command of the real binary that runs in `folder`.
-pub fn rohrpost(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn rohrpost(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rohrpost"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     command.env_remove("ROHRPOST_DATA_DIR").env_remove("RUST_LOG");
@@ -14,26 +15,26 @@ pub fn rohrpost(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// What a run left behind.
-pub struct Ran {
-    pub status: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     #[track_caller]
-    pub fn expect_status(self, status: i32) -> Ran {
+    pub(crate) fn expect_status(self, status: i32) -> Ran {
         assert_eq!(self.status, Some(status), "stderr:\n{}", self.stderr);
         self
     }
 
     #[track_caller]
-    pub fn expect_said(self, what: &str) -> Ran {
+    pub(crate) fn expect_said(self, what: &str) -> Ran {
         assert!(self.stderr.contains(what), "nothing about {what:?} in:\n{}", self.stderr);
         self
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
@@ -49,12 +50,12 @@ impl From<Output> for Ran {
 }
 
 /// Runs to the end.
-pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Ran {
     rohrpost(folder, arguments).output().expect("the binary runs").into()
 }
 
 /// Runs to the end with this on standard input.
-pub fn run_with_input(folder: &Path, arguments: &[&str], input: &[u8]) -> Ran {
+pub(crate) fn run_with_input(folder: &Path, arguments: &[&str], input: &[u8]) -> Ran {
     let mut child = rohrpost(folder, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -73,14 +74,14 @@ pub fn run_with_input(folder: &Path, arguments: &[&str], input: &[u8]) -> Ran {
 }
 
 /// `rohrpost broker` in the background; killed when dropped.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
-    pub address: String,
+    pub(crate) address: String,
 }
 
 impl Broker {
     /// Starts it; returns when it listens. `wrap` may put a shell around the command.
-    pub fn start_command(mut command: Command) -> Broker {
+    pub(crate) fn start_command(mut command: Command) -> Broker {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let mut said = String::new();
@@ -96,20 +97,20 @@ impl Broker {
         Broker { child, address }
     }
 
-    pub fn start(folder: &Path, arguments: &[&str]) -> Broker {
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Broker {
         let mut all = vec!["broker"];
         all.extend(arguments);
         Broker::start_command(rohrpost(folder, &all))
     }
 
     /// SIGKILL; returns when the process is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("the process is ours");
         self.child.wait().expect("a child can be waited for");
     }
 
     /// SIGTERM; returns its status when it has stopped.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         send_signal(&self.child, "TERM");
         self.child.wait().expect("a child can be waited for").code()
     }
@@ -123,14 +124,14 @@ impl Drop for Broker {
 }
 
 /// Sends a signal by name to a child of ours.
-pub fn send_signal(child: &Child, signal: &str) {
+pub(crate) fn send_signal(child: &Child, signal: &str) {
     let status =
         Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().expect("kill runs");
     assert!(status.success());
 }
 
 /// All values of a topic's partition 0, each with a newline, read from the broker at `address`.
-pub fn consume(folder: &Path, address: &str, topic: &str) -> Vec<u8> {
+pub(crate) fn consume(folder: &Path, address: &str, topic: &str) -> Vec<u8> {
     run(
         folder,
         &["consume", "-b", address, "-t", topic, "--partition", "0", "--from-beginning", "--until-end"],
