@@ -24,6 +24,7 @@ pub fn root() -> &'static Path {
 }
 
 /// True if all programs are there. Else the test is to return: it has said why, or failed where nothing may be missing.
+#[allow(clippy::print_stdout, reason = "a test that was skipped says so in its output")]
 pub fn have(programs: &[&str]) -> bool {
     let missing: Vec<&str> = programs.iter().copied().filter(|program| !is_on_path(program)).collect();
     if missing.is_empty() {
@@ -177,6 +178,7 @@ pub struct BrokerProcess {
 
 impl BrokerProcess {
     /// Starts it on any free port; returns when it listens.
+    #[allow(clippy::print_stderr, reason = "what the broker says belongs to the test's output")]
     pub fn start(data_dir: &Path, settings: &[&str]) -> BrokerProcess {
         use std::io::{BufRead, BufReader};
         let mut command = rohrpost();

@@ -20,7 +20,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Arguments, Command};
-use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

@@ -16,6 +16,7 @@ use rohrpost::{Delivery, Producer, Record};
 
 const OUTSTANDING_MAX: usize = 100_000;
 
+#[allow(clippy::print_stdout, reason = "the figures are the program's output")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [bootstrap, topic, records, size, settings @ ..] = arguments.as_slice() else {
@@ -36,10 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (begin, (user_before, system_before)) = (Instant::now(), cpu_seconds()?);
     let mut outstanding: VecDeque<Delivery> = VecDeque::with_capacity(OUTSTANDING_MAX);
     for _ in 0..records {
-        if outstanding.len() == OUTSTANDING_MAX {
-            if let Some(oldest) = outstanding.pop_front() {
-                oldest.wait()?;
-            }
+        if outstanding.len() == OUTSTANDING_MAX
+            && let Some(oldest) = outstanding.pop_front()
+        {
+            oldest.wait()?;
         }
         outstanding.push_back(topic.send_blocking(Record::value(body.clone()))?);
     }

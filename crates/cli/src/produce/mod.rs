@@ -281,11 +281,12 @@ impl<'a> Run<'a> {
         let sent = if self.totals.records % LATENCY_SAMPLE == 1 {
             self.send_sampled(&topic, record)
         } else {
-            topic.send_blocking(record).map(Handle::Plain).map_err(SendError::into_parts)
+            topic.send_blocking(record).map(Handle::Plain).map_err(|error| Box::new(error.into_parts()))
         };
         match sent {
             Ok(handle) => self.outstanding.push_back(Outstanding { handle, kept }),
-            Err((record, refusal)) => {
+            Err(refused) => {
+                let (record, refusal) = *refused;
                 self.tell_failure(&format!("{source} line {number}: {refusal}"));
                 let failed = Failed::unsent(Some(topic.name()), refusal_name(&refusal), refusal.to_string());
                 self.write_failed(&record, &failed)?;
@@ -298,14 +299,14 @@ impl<'a> Run<'a> {
     }
 
     /// Sends with a callback, which runs at the moment of the acknowledgement and not when somebody looks.
-    fn send_sampled(&self, topic: &Topic, record: Record) -> Result<Handle, (Record, Refusal)> {
+    fn send_sampled(&self, topic: &Topic, record: Record) -> Result<Handle, Box<(Record, Refusal)>> {
         let (latencies, begin) = (self.latencies.clone(), Instant::now());
         let (sender, receiver) = sync_channel(1);
         let done = Arc::new(AtomicBool::new(false));
         let told = done.clone();
         let permit = match topic.reserve_blocking(record.size()) {
             Ok(permit) => permit,
-            Err(refusal) => return Err((record, refusal)),
+            Err(refusal) => return Err(Box::new((record, refusal))),
         };
         let sent = permit.send_with(record, move |outcome| {
             if outcome.is_ok() {
@@ -318,7 +319,7 @@ impl<'a> Run<'a> {
             Ok(()) => Ok(Handle::Sampled { done, outcome: receiver }),
             Err(error) => {
                 let (record, _, refusal) = error.into_parts();
-                Err((record, refusal))
+                Err(Box::new((record, refusal)))
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::producer::Shared;
 use crate::record::Record;
 use crate::wait;
 
-/// A record on its way into the producer; see [`Producer::send`]. Cancel safe.
+/// A record on its way into the producer; see [`Producer::send`](crate::Producer::send). Cancel safe.
 #[must_use = "futures do nothing unless polled: an unpolled send has sent nothing"]
 pub struct SendFuture<'a>(pub(super) Sending<'a>);
 

@@ -39,7 +39,7 @@ impl Permit {
         }
     }
 
-    /// [`send`](Permit::send) with a callback, as in [`Producer::send_with`].
+    /// [`send`](Permit::send) with a callback, as in [`Producer::send_with`](crate::Producer::send_with).
     ///
     /// # Errors
     /// As [`send`](Permit::send); the callback has then run.
