@@ -7,6 +7,9 @@
 //! cargo test -p rohrpost-interop
 //! ```
 
+// a harness of tests: what it prints is their output
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

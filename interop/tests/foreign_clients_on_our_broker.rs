@@ -97,5 +97,6 @@ fn consume(broker: &BrokerProcess, topic: &str) -> Vec<u8> {
 }
 
 fn dump(file: &Path, arguments: &[&str]) -> String {
-    String::from_utf8(run(kafka_tool(KAFKA, "dump-log", ["--files"]).arg(file).args(arguments))).unwrap()
+    String::from_utf8(run(kafka_tool(KAFKA, "dump-log", ["--files"]).arg(file).args(arguments)))
+        .expect("text")
 }

@@ -1,8 +1,6 @@
 //! A real text file with every codec to Apache Kafka, read back with Kafka's own console consumer by partition, byte for
 //! byte, with keys, headers and timestamps.
 
-use std::fmt::Write;
-
 use rohrpost_interop::{CODECS, KAFKA_VERSIONS, Kafka, have, kafka_tool, lines, rohrpost, run, text};
 use rohrpost_record::murmur2::murmur2;
 
@@ -85,12 +83,12 @@ fn keyed_records() -> (String, [String; PARTITIONS]) {
         };
         let record =
             serde_json::json!({"key": key, "value": value, "timestamp": timestamp, "headers": headers});
-        writeln!(input, "{record}").unwrap();
+        input.push_str(&format!("{record}\n"));
         let partition = (murmur2(key.as_bytes()) & 0x7fff_ffff) as usize % PARTITIONS;
         let expected = &mut expected[partition];
         let offset = expected.lines().count();
         let place = format!("CreateTime:{timestamp}\tPartition:{partition}\tOffset:{offset}");
-        writeln!(expected, "{place}\t{shown}\t{key}\t{value}").unwrap();
+        expected.push_str(&format!("{place}\t{shown}\t{key}\t{value}\n"));
     }
     (input, expected)
 }
@@ -111,5 +109,5 @@ fn console_consumer(kafka: &Kafka, topic: &str, partition: usize, count: usize, 
 
 fn dump_log(kafka: &Kafka, topic: &str, partition: usize) -> String {
     let segment = kafka.data_dir().join(format!("{topic}-{partition}/00000000000000000000.log"));
-    String::from_utf8(run(kafka_tool(kafka.version(), "dump-log", ["--files"]).arg(segment))).unwrap()
+    String::from_utf8(run(kafka_tool(kafka.version(), "dump-log", ["--files"]).arg(segment))).expect("text")
 }

@@ -9,6 +9,8 @@
 //!
 //! The broker must be another process: only this one's CPU time is counted (from /proc, so Linux only).
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::VecDeque;
 use std::time::Instant;
 

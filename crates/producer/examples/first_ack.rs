@@ -4,6 +4,8 @@
 //! cargo run --release -p rohrpost --example first_ack
 //! ```
 
+#![allow(clippy::print_stdout)]
+
 use std::time::{Duration, Instant};
 
 use rohrpost::{Producer, Record};

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rohrpost::{
-    Delivered, Delivery, DeliveryError, Outcome, Producer, ProducerBuilder, Reason, Record, Refusal,
-    SendError, Topic, WaitError,
+    Delivered, Delivery, DeliveryError, Producer, ProducerBuilder, Record, Refusal, Topic, WaitError,
 };
 
 use self::error_file::{ErrorFile, Failed, refusal_name};
