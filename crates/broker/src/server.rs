@@ -289,7 +289,7 @@ impl BrokerServer {
         dir.close(logs, epoch).map_err(|error| failed(error.to_string()))
     }
 
-    fn broker(&self) -> &Arc<Broker> {
+    pub(crate) fn broker(&self) -> &Arc<Broker> {
         match &self.broker {
             Some(broker) => broker,
             None => unreachable!("a stopped server is not reachable: stop() and abandon() take it"),

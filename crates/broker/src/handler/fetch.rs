@@ -36,6 +36,8 @@ struct Work {
     reader: Reader,
     /// Isolation level 1: aborted transactions are listed (F10); there are none.
     read_committed: bool,
+    /// G8: told at top level too; NONE otherwise.
+    refused: ErrorCode,
     topics: Vec<Topic>,
 }
 
@@ -131,6 +133,10 @@ impl Work {
             bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max), // F6
             reader: if replica_id >= 0 { Reader::Replica(replica_id) } else { Reader::Consumer },
             read_committed: request.isolation_level == 1,
+            refused: match mode {
+                Mode::Refuse(code) => code,
+                Mode::Serve => ErrorCode::NONE,
+            },
             topics: topics.collect(),
         }
     }
@@ -211,8 +217,13 @@ impl Work {
             })
             .collect();
         // F16: a broker without sessions always answers session 0
-        let response =
-            FetchResponse { responses, node_endpoints: endpoints, session_id: 0, ..Default::default() };
+        let response = FetchResponse {
+            error_code: self.refused,
+            session_id: 0,
+            responses,
+            node_endpoints: endpoints,
+            ..Default::default()
+        };
         respond_with(&response, self.version, self.correlation_id, records)
     }
 

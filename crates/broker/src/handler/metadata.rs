@@ -14,13 +14,25 @@ use crate::metadata::{MetadataImage, PartitionImage, TopicImage};
 const TOPIC_IDS_SINCE: i16 = 12;
 /// Until this version topics are created without being asked (M6).
 const AUTO_CREATION_ALWAYS_UNTIL: i16 = 3;
-/// From this version on a leader without the listener has its own code, offline replicas have their own field.
+/// From this version on offline replicas have their own field.
 const OFFLINE_REPLICAS_SINCE: i16 = 5;
+/// From this version on a leader that does not have the request's listener has a code of its own.
+const LISTENER_NOT_FOUND_SINCE: i16 = 6;
+
+/// What an answer is made from.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    image: &'a MetadataImage,
+    /// The listener that the request came in on: what cannot be reached through it is not there for this client (M8).
+    listener: &'a str,
+    version: i16,
+}
 
 pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) -> Result<Outcome, String> {
     let Context { broker, version, correlation_id, .. } = context;
     let request: MetadataRequest<'_> = read(input, version)?;
     let image = broker.metadata().image();
+    let view = View { image: &image, listener: broker.listener_name(), version };
     let cluster_id = image.cluster_id.to_string();
 
     let asked = match &request.topics {
@@ -32,15 +44,15 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
         (Mode::Refuse(code), asked) => {
             asked.unwrap_or_default().iter().map(|topic| refused(topic, code, version)).collect()
         }
-        (Mode::Serve, None) => image.topics().map(|topic| found(topic, &image, version)).collect(),
+        (Mode::Serve, None) => image.topics().map(|topic| found(topic, view)).collect(),
         (Mode::Serve, Some(asked)) => {
             create_missing(&context, &request, asked, &image);
-            asked.iter().map(|topic| look_up(topic, &image, version)).collect()
+            asked.iter().map(|topic| look_up(topic, view)).collect()
         }
     };
     let brokers = image.alive_brokers().filter_map(|b| {
-        // M8: one listener, so its endpoint is the one that the request came in on
-        b.end_point(broker.listener_name()).map(|endpoint| MetadataResponseBroker {
+        // M8
+        b.end_point(view.listener).map(|endpoint| MetadataResponseBroker {
             node_id: b.id,
             host: &endpoint.host,
             port: i32::from(endpoint.port),
@@ -104,11 +116,8 @@ fn create_missing(
     }
 }
 
-fn look_up<'a>(
-    asked: &MetadataRequestTopic<'a>,
-    image: &'a MetadataImage,
-    version: i16,
-) -> MetadataResponseTopic<'a> {
+fn look_up<'a>(asked: &MetadataRequestTopic<'a>, view: View<'a>) -> MetadataResponseTopic<'a> {
+    let View { image, version, .. } = view;
     let by_id = !asked.topic_id.is_zero();
     // M6: ids, and topics without a name, exist from version 12 on
     if version < TOPIC_IDS_SINCE && (by_id || asked.name.is_none()) {
@@ -116,14 +125,14 @@ fn look_up<'a>(
     }
     if by_id {
         return match image.topic_by_id(asked.topic_id) {
-            Some(topic) => found(topic, image, version),
+            Some(topic) => found(topic, view),
             None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID, version),
         };
     }
     match asked.name {
         None => refused(asked, ErrorCode::UNKNOWN_TOPIC_ID, version),
         Some(name) => match image.topic(name) {
-            Some(topic) => found(topic, image, version),
+            Some(topic) => found(topic, view),
             None if !is_valid_topic_name(name) => refused(asked, ErrorCode::INVALID_TOPIC_EXCEPTION, version), // M1
             None => refused(asked, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, version),
         },
@@ -144,30 +153,28 @@ fn refused<'a>(
     }
 }
 
-fn found<'a>(topic: &'a TopicImage, image: &MetadataImage, version: i16) -> MetadataResponseTopic<'a> {
+fn found<'a>(topic: &'a TopicImage, view: View<'_>) -> MetadataResponseTopic<'a> {
     let partitions = topic.partitions.iter().enumerate();
     MetadataResponseTopic {
         error_code: ErrorCode::NONE,
         name: Some(&topic.name),
         topic_id: topic.id,
         is_internal: INTERNAL_TOPICS.contains(&&*topic.name),
-        partitions: partitions
-            .map(|(index, partition)| entry(index as i32, partition, image, version))
-            .collect(),
+        partitions: partitions.map(|(index, partition)| entry(index as i32, partition, view)).collect(),
         ..Default::default()
     }
 }
 
 /// M7.
-fn entry(
-    partition_index: i32,
-    partition: &PartitionImage,
-    image: &MetadataImage,
-    version: i16,
-) -> MetadataResponsePartition {
+fn entry(partition_index: i32, partition: &PartitionImage, view: View<'_>) -> MetadataResponsePartition {
+    let View { image, listener, version } = view;
     let offline = image.offline_replicas(partition);
-    let (leader_id, error_code) = if !partition.has_leader() || !image.is_alive(partition.leader) {
+    let leader = image.broker(partition.leader).filter(|broker| !broker.fenced);
+    let (leader_id, error_code) = if leader.is_none() {
         (-1, ErrorCode::LEADER_NOT_AVAILABLE)
+    } else if leader.is_some_and(|leader| leader.end_point(listener).is_none()) {
+        let has_code = version >= LISTENER_NOT_FOUND_SINCE;
+        (-1, if has_code { ErrorCode::LISTENER_NOT_FOUND } else { ErrorCode::LEADER_NOT_AVAILABLE })
     } else if version == 0 && !offline.is_empty() {
         (partition.leader, ErrorCode::REPLICA_NOT_AVAILABLE)
     } else {
@@ -202,6 +209,7 @@ mod tests {
     fn a_partition_without_a_live_leader_says_so() {
         // M7
         let image = MetadataImage::empty("cluster");
+        let view = |version| View { image: &image, listener: "PLAINTEXT", version };
         let partition = |leader| PartitionImage {
             replicas: vec![1],
             directories: Vec::new(),
@@ -217,11 +225,11 @@ mod tests {
         };
         for leader in [NO_LEADER, 1] {
             // broker 1 is not registered, so its replica is offline
-            let entry = entry(0, &partition(leader), &image, 5);
+            let entry = entry(0, &partition(leader), view(5));
             assert_eq!((entry.leader_id, entry.error_code), (-1, ErrorCode::LEADER_NOT_AVAILABLE));
             assert_eq!((entry.leader_epoch, &entry.offline_replicas[..]), (4, &[1][..]));
         }
-        assert!(super::entry(0, &partition(1), &image, 4).offline_replicas.is_empty());
+        assert!(super::entry(0, &partition(1), view(4)).offline_replicas.is_empty());
     }
 
     #[test]

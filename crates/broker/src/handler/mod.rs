@@ -12,6 +12,12 @@ mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod produce;
+#[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
+mod two_brokers_tests;
+#[cfg(test)]
+mod world_tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -29,6 +29,13 @@ impl Frame {
         &mut self.buffer[SIZE_LEN..SIZE_LEN + self.len]
     }
 
+    /// A frame with this content.
+    #[cfg(test)]
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let buffer = [&[0; SIZE_LEN], body].concat();
+        Self { buffer, len: body.len() }
+    }
+
     /// Gives the buffer back for the next frame.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
