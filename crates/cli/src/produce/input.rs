@@ -4,7 +4,7 @@
 //! It also lets Ctrl-C end a command whose standard input is silent.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use bytes::{Bytes, BytesMut};
 
 use crate::failure::Failure;
+use crate::terminal;
 
 /// How much is read at once, and how large a block is unless a line is longer.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -92,6 +93,9 @@ impl Input {
 
 fn open_one(path: &Path) -> Result<(Source, Option<u64>), Failure> {
     if path == Path::new("-") {
+        if io::stdin().is_terminal() {
+            terminal::note("reading standard input: a line is a record, Ctrl-D ends");
+        }
         return Ok((Source { name: "standard input".into(), reader: Box::new(io::stdin()) }, None));
     }
     let name: Arc<str> = path.display().to_string().into();
