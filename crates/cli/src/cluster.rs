@@ -33,11 +33,15 @@ impl Target {
         if let Some(servers) = &place.bootstrap_server {
             return Ok(Target { bootstrap_servers: servers.clone(), broker: Broker::Elsewhere });
         }
+        let is_new = !place.data_dir.exists();
         match Cluster::builder().data_dir(&place.data_dir).start() {
-            Ok(cluster) => Ok(Target {
-                bootstrap_servers: cluster.bootstrap_servers(),
-                broker: Broker::Embedded(cluster),
-            }),
+            Ok(cluster) => {
+                if is_new {
+                    terminal::note(&format!("made the data directory {}", place.data_dir.display()));
+                }
+                let bootstrap_servers = cluster.bootstrap_servers();
+                Ok(Target { bootstrap_servers, broker: Broker::Embedded(cluster) })
+            }
             Err(StartError::DirectoryInUse { address: Some(address), .. }) => {
                 terminal::note(&format!(
                     "{} is held by the broker at {address}: using that one",
