@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -465,19 +464,10 @@ fn open_dir(config: &BrokerConfig, storage: Arc<dyn Storage>) -> Result<LogDir, 
         new_cluster_id: random_id(),
         new_directory_id: random_id(),
     };
-    // U6: the names of new directories are durable only once the directories above them are synced
-    let is_new =
-        |dir: &&Path| dir.to_str().is_some_and(|dir| !dir.is_empty() && !storage.exists(dir).unwrap_or(true));
-    let new: Vec<&Path> = Path::new(path).ancestors().take_while(is_new).collect();
-    let dir = LogDir::open(Arc::clone(&storage), path, &identity).map_err(|error| match error {
+    LogDir::open(storage, path, &identity).map_err(|error| match error {
         DirError::InUse { path, address } => StartError::DirectoryInUse { directory: path.into(), address },
         error => StartError::Storage(error.to_string()),
-    })?;
-    for above in new.into_iter().filter_map(Path::parent).filter_map(Path::to_str) {
-        let above = if above.is_empty() { "." } else { above };
-        storage.sync_dir(above).map_err(|error| StartError::Storage(format!("syncing {above}: {error}")))?;
-    }
-    Ok(dir)
+    })
 }
 
 /// Opens the metadata log and starts the controller of this process on it.

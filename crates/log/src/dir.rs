@@ -93,13 +93,14 @@ impl State {
 }
 
 impl LogDir {
-    /// Takes the directory, creating it on first use. The clean-shutdown marker is read and removed here (D15).
+    /// Takes the directory, creating it on first use so that a power loss leaves it there (U6). The clean-shutdown marker is
+    /// read and removed here (D15).
     ///
     /// # Errors
     /// [`DirError::InUse`] if another process has it, [`DirError::Identity`] if it is another node's or cluster's,
     /// [`DirError::UnknownEntry`] if a foreign directory lies in it (D3).
     pub fn open(storage: Arc<dyn Storage>, path: &str, identity: &Identity) -> Result<LogDir, DirError> {
-        storage.create_dir(path).map_err(|e| LogError::storage("creating", path, e))?;
+        create_for_good(&*storage, path)?;
         let lock_path = storage::join(path, LOCK);
         let lock = storage.lock(&lock_path).map_err(|e| LogError::storage("locking", &lock_path, e))?;
         let address_path = storage::join(path, ADDRESS);
@@ -458,6 +459,22 @@ fn classify(name: &str) -> DirName<'_> {
         (_, Some((topic, number))) => DirName::Partition(&name[..topic], number),
         _ => DirName::Unknown,
     }
+}
+
+/// Makes the directory and the missing ones above it. U6: their names are durable only once the directories above them are
+/// synced, and nothing in them is durable before they are.
+fn create_for_good(storage: &dyn Storage, path: &str) -> Result<(), LogError> {
+    let mut new = Vec::new();
+    let mut dir = path;
+    while !matches!(dir, "." | "/") && !storage.exists(dir).unwrap_or(true) {
+        new.push(dir);
+        dir = storage::parent(dir);
+    }
+    storage.create_dir(path).map_err(|e| LogError::storage("creating", path, e))?;
+    for above in new.into_iter().map(storage::parent) {
+        storage.sync_dir(above).map_err(|e| LogError::storage("syncing", above, e))?;
+    }
+    Ok(())
 }
 
 /// Checks `meta.properties`, or writes it for a new directory.

@@ -54,6 +54,22 @@ fn a_new_directory_gets_an_identity_and_keeps_it() {
 }
 
 #[test]
+fn a_new_directory_is_still_there_after_a_power_loss() {
+    // U6: with all the directories above it that were new, too
+    for path in ["data", "srv/rohrpost/data", "/srv/data"] {
+        let storage = MemoryStorage::new();
+        let dir = LogDir::open(Arc::new(storage.clone()), path, &identity()).unwrap();
+        let meta = dir.meta().clone();
+        log(&dir, "orders", 3);
+        storage.power_loss();
+        assert!(storage.exists(&format!("{path}/orders-3/partition.metadata")).unwrap(), "{path}");
+        let other = Identity { new_cluster_id: [1; 16], ..identity() };
+        let again = LogDir::open(Arc::new(storage.clone()), path, &other).unwrap();
+        assert_eq!(again.meta(), &meta, "{path}");
+    }
+}
+
+#[test]
 fn a_reserved_directory_id_is_refused() {
     // D4
     let mut reserved = [0; 16];
