@@ -293,15 +293,6 @@ impl PartialEq for TopicName {
 
 impl Eq for TopicName {}
 
-/// Kafka's rule for topic names (PRE-7): 1 to 249 characters of `a-zA-Z0-9._-`, not `.` or `..`.
-pub(crate) fn is_valid_topic_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 249
-        && name != "."
-        && name != ".."
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,19 +344,6 @@ mod tests {
         // PRE-7: headers are covered
         assert_eq!(Record::tombstone().header("ab", "cde").size(), 85 + 3 + 4);
         assert_eq!(Record::tombstone().null_header("ab").size(), 85 + 3 + 1);
-    }
-
-    // PRE-7
-    #[test]
-    fn topic_names_follow_kafkas_rule() {
-        let long = "x".repeat(249);
-        for good in ["a", "A.b_c-9", "...", long.as_str()] {
-            assert!(is_valid_topic_name(good), "{good}");
-        }
-        let longer = "x".repeat(250);
-        for bad in ["", ".", "..", "a b", "ä", "a/b", longer.as_str()] {
-            assert!(!is_valid_topic_name(bad), "{bad}");
-        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod header;
 mod message;
 pub mod messages;
 pub mod metadata_log;
+pub mod topic_name;
 mod uuid;
 mod versions;
 pub mod wire;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rohrpost_protocol::metadata_log::{ConfigRecord, PartitionRecord, RemoveTopicRecord, TopicRecord};
-use rohrpost_protocol::{ErrorCode, Uuid};
+use rohrpost_protocol::{ErrorCode, Uuid, topic_name};
 
 use super::local::{Controller, random_uuid};
 use super::placement;
@@ -13,8 +13,6 @@ use super::source::{
 };
 use crate::metadata::{CLUSTER_METADATA_TOPIC, ConfigResource, MetadataImage, NO_LEADER};
 
-/// Longest name of a topic, in characters.
-const NAME_LEN_MAX: usize = 249;
 /// Most partitions that one request may create, as in Kafka.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 /// The directory id of a replica whose broker has several directories: the broker will say which.
@@ -246,18 +244,9 @@ fn directory(image: &MetadataImage, broker: i32) -> Uuid {
 /// M1: what a topic may be called.
 pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     // M1
-    let problem = if name.is_empty() {
-        "the empty string is not allowed".to_owned()
-    } else if name == "." || name == ".." {
-        format!("'{name}' is not allowed")
-    } else if name.chars().count() > NAME_LEN_MAX {
-        format!("the length of '{name}' is longer than the max allowed length {NAME_LEN_MAX}")
-    } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
-        format!("'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'")
-    } else {
-        return Ok(());
-    };
-    Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, format!("Topic name is invalid: {problem}")))
+    topic_name::check(name).map_err(|problem| {
+        ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, format!("Topic name is invalid: {problem}"))
+    })
 }
 
 /// M1: `a.b` and `a_b` are one name to metric systems. The names that have a dot or an underscore, by what they are then called:

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use rohrpost_protocol::ErrorCode;
+use rohrpost_protocol::{ErrorCode, topic_name};
 
 use crate::accumulator::{Append, Candidate, TopicState};
 use crate::delivery::{Callback, run_callback};
 use crate::metadata::Lookup;
 use crate::outcome::{DeliveryError, Refusal};
 use crate::producer::Shared;
-use crate::record::{Record, is_valid_topic_name};
+use crate::record::Record;
 
 impl Shared {
     /// Appends if that is possible at once. Looks into the metadata only if the topic, or the partition, is not known.
@@ -74,7 +74,7 @@ impl Shared {
     }
 
     pub(super) fn topic_or_new(&self, name: &str) -> Result<Arc<TopicState>, Refusal> {
-        if !is_valid_topic_name(name) {
+        if topic_name::check(name).is_err() {
             return Err(Refusal::InvalidTopic(name.to_owned())); // PRE-7
         }
         Ok(self.accumulator.topic_or_new(name))
