@@ -20,6 +20,9 @@
 //!   [`NetConfig::max_response_bytes`] (CON-9).
 //! * Nothing waits without a deadline: names, connects, handshakes and requests all have one.
 //!
+//! Beside them stands what the texts of a configuration have in common on both sides: addresses ([`Address`]) and the syntax of
+//! `.properties` files ([`properties`]).
+//!
 //! TLS and SASL will stand between a connection's socket and its frames (CON-6): the socket in `stream`, the
 //! exchange before the version handshake in [`connection`].
 
@@ -33,6 +36,7 @@ mod event;
 mod frame;
 mod handshake;
 mod network;
+pub mod properties;
 mod resolve;
 mod stream;
 

@@ -6,13 +6,14 @@
 //! `docs/reference/broker-configs.tsv`.
 
 mod keys;
-mod properties;
 mod topic;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+
+use rohrpost_net::properties::{self, PropertyError};
 
 pub use self::topic::TopicDefaults;
 
@@ -157,13 +158,17 @@ impl BrokerConfig {
     /// Reads the text of a `server.properties` file.
     ///
     /// # Errors
-    /// Every wrong value at once, or the line that cannot be read.
+    /// Every wrong value at once, or every line that cannot be read.
     pub fn from_properties(text: &str) -> Result<BrokerConfig, ConfigError> {
         match properties::parse(text) {
-            Ok(pairs) => Self::from_pairs(pairs),
-            Err(reason) => {
-                let problem = ConfigProblem { key: String::new(), value: String::new(), reason };
-                Err(ConfigError { problems: vec![problem] })
+            Ok(properties) => Self::from_pairs(properties.into_iter().map(|p| (p.key, p.value))),
+            Err(errors) => {
+                let problem = |error: PropertyError| ConfigProblem {
+                    key: String::new(),
+                    value: String::new(),
+                    reason: error.to_string(),
+                };
+                Err(ConfigError { problems: errors.into_iter().map(problem).collect() })
             }
         }
     }

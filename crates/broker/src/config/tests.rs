@@ -191,6 +191,7 @@ log.retention.hours=168
     let advertised: Vec<String> = config.advertised_listeners.iter().map(ToString::to_string).collect();
     assert_eq!(advertised, ["PLAINTEXT://broker.example:9092"]);
     assert_eq!(config.log_dirs, [PathBuf::from("/var/lib/kafka")]);
+    assert!(BrokerConfig::from_properties("x=1\ny=\\u12").unwrap_err().to_string().starts_with("line 2"));
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use rohrpost_net::properties::{self, Property, PropertyError};
+
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::keys::{self, Fate};
-use super::{Acks, Compression, Config, properties, resolve, suggest};
+use super::{Acks, Compression, Config, resolve, suggest};
 use crate::producer::{BuildError, Producer};
 
 /// Collects settings and builds a [`Producer`]. The last setting of a key counts.
@@ -57,7 +59,22 @@ impl ProducerBuilder {
             origin: Origin::File { path: name.clone(), line: None },
             problem: format!("the file cannot be read: {e}"),
         })?;
-        Ok(ProducerBuilder { settings: properties::parse(&name, &text)? })
+        let at = |line| Origin::File { path: name.clone(), line: Some(line) };
+        match properties::parse(&text) {
+            Ok(properties) => {
+                let setting = |p: Property| Setting { key: p.key, value: p.value, origin: at(p.line) };
+                Ok(ProducerBuilder { settings: properties.into_iter().map(setting).collect() })
+            }
+            Err(errors) => {
+                let error = |e: PropertyError| ConfigError {
+                    key: None,
+                    value: None,
+                    origin: at(e.line),
+                    problem: e.problem,
+                };
+                Err(ConfigErrors::new(errors.into_iter().map(error).collect()))
+            }
+        }
     }
 
     /// Sets any of Kafka's keys. The key is checked now: one that nobody knows is refused, with the name that was probably

@@ -6,7 +6,6 @@
 //!
 //! * `keys`: every key by name, and what is done with it.
 //! * `builder`: the typed setters.
-//! * `properties`: the syntax of `.properties` files.
 //! * `parse`: texts to values (CFG-1, CFG-2).
 //! * `suggest`: "did you mean" (CFG-4).
 //! * `resolve`: all settings to a `Config`, with the rules across keys (CFG-7 to CFG-16).
@@ -15,7 +14,6 @@ mod builder;
 mod error;
 mod keys;
 mod parse;
-mod properties;
 mod resolve;
 mod suggest;
 

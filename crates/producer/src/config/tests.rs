@@ -154,6 +154,10 @@ fn a_file_s_mistakes_name_file_and_line() {
     std::fs::write(&path, "# cluster\nbootstrap.servers = a:1,\\\n   b:2\nlinger.ms: x\n").unwrap();
     let error = ProducerBuilder::from_properties(&path).unwrap().check().unwrap_err().to_string();
     assert!(error.contains("linger.ms=x (") && error.contains("producer.properties, line 4)"), "{error}");
+    std::fs::write(&path, "a=1\nb=\\u12\nc=2\nd=\\ud800x").unwrap();
+    let error = ProducerBuilder::from_properties(&path).err().unwrap().to_string();
+    assert!(error.contains("producer.properties, line 2: four hexadecimal digits"), "{error}");
+    assert!(error.contains("producer.properties, line 4: "), "{error}");
     let error = ProducerBuilder::from_properties(directory.path().join("none")).unwrap_err().to_string();
     assert!(error.contains("cannot be read"), "{error}");
 }

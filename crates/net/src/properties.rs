@@ -1,22 +1,52 @@
-//! The syntax of Java's `.properties` files: `key=value`, `key: value` or `key value`, comments with `#` or `!`, a
-//! backslash at the end to go on in the next line, and escapes (`\n`, `\t`, `\r`, `\f`, `\uXXXX`, `\` before anything else).
+//! The syntax of Java's `.properties` files, in which clients and brokers are configured: `key=value`, `key: value` or
+//! `key value`, comments with `#` or `!`, a backslash at the end to go on in the next line, and escapes (`\n`, `\t`, `\r`,
+//! `\f`, `\uXXXX`, `\` before anything else). What the keys mean is their reader's business.
 
-use super::builder::Setting;
-use super::error::{ConfigError, ConfigErrors, Origin};
+use std::fmt;
 
-/// All settings of a file, each with its line. Fails with all lines that cannot be understood.
-pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Setting>, ConfigErrors> {
-    let mut settings = Vec::new();
+/// One setting of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    /// The line in which it begins, from 1.
+    pub line: usize,
+    /// The key, never with an escape left in it.
+    pub key: String,
+    /// The value; empty if there is none.
+    pub value: String,
+}
+
+/// A line that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PropertyError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl fmt::Display for PropertyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.problem)
+    }
+}
+
+impl std::error::Error for PropertyError {}
+
+/// All settings of a text, in its order; a key may come twice.
+///
+/// # Errors
+/// All lines that cannot be understood.
+pub fn parse(text: &str) -> Result<Vec<Property>, Vec<PropertyError>> {
+    let mut properties = Vec::new();
     let mut errors = Vec::new();
     for (line, logical) in logical_lines(text.strip_prefix('\u{feff}').unwrap_or(text)) {
-        let origin = Origin::File { path: path.into(), line: Some(line) };
         let (key, value) = split(&logical);
         match unescape(key).and_then(|key| Ok((key, unescape(value)?))) {
-            Ok((key, value)) => settings.push(Setting { key, value, origin }),
-            Err(problem) => errors.push(ConfigError { key: None, value: None, origin, problem }),
+            Ok((key, value)) => properties.push(Property { line, key, value }),
+            Err(problem) => errors.push(PropertyError { line, problem }),
         }
     }
-    if errors.is_empty() { Ok(settings) } else { Err(ConfigErrors::new(errors)) }
+    if errors.is_empty() { Ok(properties) } else { Err(errors) }
 }
 
 /// Lines that say something, continuation lines joined, each with the number of its first line.
@@ -106,7 +136,7 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
-        parse("p", text).unwrap().into_iter().map(|s| (s.key, s.value)).collect()
+        parse(text).unwrap().into_iter().map(|property| (property.key, property.value)).collect()
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
@@ -144,17 +174,27 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_understood_are_all_named() {
-        let errors = parse("my.properties", "a=1\nb=\\u12\nc=2\nd=\\ud800x").err().unwrap();
-        let text = errors.to_string();
-        assert!(text.contains("my.properties, line 2: four hexadecimal digits"), "{text}");
-        assert!(text.contains("my.properties, line 4: "), "{text}");
+        let errors = parse("a=1\nb=\\u12\nc=2\nd=\\ud800x").unwrap_err();
+        let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[0].starts_with("line 2: four hexadecimal digits"), "{texts:?}");
+        assert!(texts[1].starts_with("line 4: "), "{texts:?}");
     }
 
     #[test]
     fn a_setting_knows_the_first_line_of_its_text() {
-        let settings = parse("p", "# c\na=1,\\\n2\nb=3").unwrap();
-        let lines: Vec<_> = settings.iter().map(|s| s.origin.clone()).collect();
-        let at = |line| Origin::File { path: "p".into(), line: Some(line) };
-        assert_eq!(lines, [at(2), at(4)]);
+        let lines: Vec<_> =
+            parse("# c\na=1,\\\n2\nb=3").unwrap().iter().map(|property| property.line).collect();
+        assert_eq!(lines, [2, 4]);
+    }
+
+    #[test]
+    fn a_servers_file_is_split_as_java_splits_it() {
+        let text = "# comment\n! another\n\nnode.id=7\n  num.partitions : 3\nlog.dirs /var/a\nempty=\nlone\n";
+        let expected =
+            [("node.id", "7"), ("num.partitions", "3"), ("log.dirs", "/var/a"), ("empty", ""), ("lone", "")];
+        assert_eq!(pairs(text), expected.map(|(key, value)| pair(key, value)));
+        let text = "a\\=b=one,\\\n    two\npath=C\\:\\\\x\\u0041\\t.\n";
+        assert_eq!(pairs(text), [pair("a=b", "one,two"), pair("path", "C:\\xA\t.")]);
     }
 }
