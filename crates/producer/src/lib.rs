@@ -77,7 +77,7 @@ pub use self::config::{Acks, Address, Compression, Config, ConfigError, ConfigEr
 pub use self::delivery::{Delivery, WaitError};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::producer::{
-    BuildError, CloseReport, ConnectError, FlushError, Metrics, PartitionInfo, Producer, Undelivered,
+    BuildError, CloseReport, FlushError, Metrics, PartitionInfo, Producer, Undelivered,
 };
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use rohrpost_protocol::ErrorCode;
 
 use crate::delivery::Completion;
-use crate::producer;
 use crate::record::Record;
 
 /// How certain it is that a failed record is not in the log (CMPL-8).
@@ -286,7 +285,8 @@ pub(crate) struct BatchFailure {
     pub(crate) attempts: u32,
 }
 
-/// Why a call was refused before it accepted a record. Nothing was left behind (PRE-8).
+/// Why a call was refused before it accepted a record, or why [`Producer::connect`](crate::Producer::connect) or
+/// [`Producer::partitions_for`](crate::Producer::partitions_for) gave up. Nothing was left behind (PRE-8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -316,6 +316,13 @@ pub enum Refusal {
         topic: String,
         /// INVALID_TOPIC_EXCEPTION or TOPIC_AUTHORIZATION_FAILED.
         code: ErrorCode,
+    },
+    /// `connect`: the cluster, or the producer's id, was not there within `max.block.ms` (CON-8).
+    NotConnected {
+        /// How long the call waited.
+        waited_ms: u64,
+        /// Which servers were tried, and why they did not help, if none did.
+        trouble: Option<Arc<str>>,
     },
     /// The topic did not show up within `max.block.ms` (PRE-2).
     UnknownTopic {
@@ -396,6 +403,13 @@ impl fmt::Display for Refusal {
             Refusal::TopicRefused { topic, code } => {
                 write!(f, "the cluster refuses topic {topic}: {}: {}", code.name(), code.message())
             }
+            Refusal::NotConnected { waited_ms, trouble } => {
+                write!(f, "the cluster was not ready after {waited_ms} ms")?;
+                match trouble {
+                    Some(trouble) => write!(f, "; {trouble}"),
+                    None => Ok(()),
+                }
+            }
             Refusal::UnknownTopic { topic, waited_ms, cause, trouble } => {
                 write!(f, "Topic {topic} not present in metadata after {waited_ms} ms.")?;
                 match (trouble, cause) {
@@ -441,15 +455,6 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-impl From<producer::Refusal> for Refusal {
-    fn from(refusal: producer::Refusal) -> Refusal {
-        match refusal {
-            producer::Refusal::Closed => Refusal::Closed,
-            producer::Refusal::Fatal(code, message) => Refusal::Fatal { code, message },
-        }
-    }
-}
 
 /// A record that was not accepted, and why. The record is inside: [`SendError::into_record`].
 pub struct SendError(Box<SendErrorInner>);

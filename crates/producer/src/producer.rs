@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rohrpost_protocol::ErrorCode;
 use tracing::warn;
 
 pub use self::close::{CloseReport, Undelivered};
 pub use self::metrics::Metrics;
-pub(crate) use self::shared::{Refusal, Shared};
+pub(crate) use self::shared::Shared;
 use self::wait::{MetadataChange, within};
 use crate::config::{Config, ConfigErrors, ProducerBuilder};
 use crate::metadata::Lookup;
+use crate::outcome::Refusal;
 use crate::sender::driver;
 use crate::wait::{block_on, in_callback};
 
@@ -75,12 +75,12 @@ impl Producer {
     /// Waits until the cluster is known and, with idempotence, the producer has its id: so the first send need not (CON-8).
     ///
     /// Cancel safe. Fails after `max.block.ms`, saying which servers were tried and why they did not help.
-    pub async fn connect(&self) -> Result<(), ConnectError> {
+    pub async fn connect(&self) -> Result<(), Refusal> {
         self.connect_to(&[]).await
     }
 
     /// As [`connect`](Self::connect), and waits for these topics and connections to the leaders of their partitions.
-    pub async fn connect_to(&self, topics: &[&str]) -> Result<(), ConnectError> {
+    pub async fn connect_to(&self, topics: &[&str]) -> Result<(), Refusal> {
         let shared = self.shared();
         let topics: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(*topic)).collect();
         self.may_wait()?;
@@ -90,7 +90,7 @@ impl Producer {
             shared.lifecycle.check()?;
             for topic in &topics {
                 if let Lookup::Failed(code) = shared.metadata.lookup(topic) {
-                    return Err(ConnectError::Refused { topic: topic.to_string(), code });
+                    return Err(Refusal::TopicRefused { topic: topic.to_string(), code });
                 }
             }
             let known = !shared.metadata.snapshot().brokers.is_empty()
@@ -100,27 +100,24 @@ impl Producer {
         let max_block_ms = shared.config.max_block_ms;
         let waiting = MetadataChange::until(shared, is_there);
         within(shared, max_block_ms, waiting).await.unwrap_or_else(|| {
-            Err(ConnectError::TimedOut {
-                waited_ms: max_block_ms,
-                trouble: shared.trouble().map(|t| t.to_string()),
-            })
+            Err(Refusal::NotConnected { waited_ms: max_block_ms, trouble: shared.trouble() })
         })
     }
 
     /// [`connect`](Self::connect) for plain threads.
-    pub fn connect_blocking(&self) -> Result<(), ConnectError> {
+    pub fn connect_blocking(&self) -> Result<(), Refusal> {
         block_on(self.connect())
     }
 
     /// The topic's partitions, as they are known; waits for metadata up to `max.block.ms` if they are not. Cancel safe.
-    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, ConnectError> {
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, Refusal> {
         let shared = self.shared();
         let name: Arc<str> = topic.into();
         let look = || {
             shared.lifecycle.check()?;
             Ok(match shared.metadata.lookup(topic) {
                 Lookup::Known(known) => Some(known),
-                Lookup::Failed(code) => return Err(ConnectError::Refused { topic: topic.into(), code }),
+                Lookup::Failed(code) => return Err(Refusal::TopicRefused { topic: topic.into(), code }),
                 Lookup::Unknown(_) => None,
             })
         };
@@ -133,10 +130,15 @@ impl Producer {
                 match within(shared, max_block_ms, MetadataChange::until(shared, look)).await {
                     Some(result) => result?,
                     None => {
-                        return Err(ConnectError::UnknownTopic {
+                        let cause = match shared.metadata.lookup(topic) {
+                            Lookup::Unknown(cause) => cause,
+                            _ => None,
+                        };
+                        return Err(Refusal::UnknownTopic {
                             topic: topic.into(),
                             waited_ms: max_block_ms,
-                            trouble: shared.metadata.trouble().map(|t| t.to_string()),
+                            cause,
+                            trouble: shared.metadata.trouble(),
                         });
                     }
                 }
@@ -153,7 +155,7 @@ impl Producer {
     }
 
     /// [`partitions_for`](Self::partitions_for) for plain threads.
-    pub fn partitions_for_blocking(&self, topic: &str) -> Result<Vec<PartitionInfo>, ConnectError> {
+    pub fn partitions_for_blocking(&self, topic: &str) -> Result<Vec<PartitionInfo>, Refusal> {
         block_on(self.partitions_for(topic))
     }
 
@@ -235,8 +237,8 @@ impl Producer {
     }
 
     /// CMPL-6: in a callback, a call that would wait fails at once.
-    fn may_wait(&self) -> Result<(), ConnectError> {
-        if in_callback() { Err(ConnectError::WouldWait) } else { Ok(()) }
+    fn may_wait(&self) -> Result<(), Refusal> {
+        if in_callback() { Err(Refusal::WouldWait) } else { Ok(()) }
     }
 }
 
@@ -292,84 +294,6 @@ impl std::error::Error for BuildError {
 impl From<ConfigErrors> for BuildError {
     fn from(errors: ConfigErrors) -> BuildError {
         BuildError::Config(errors)
-    }
-}
-
-/// Why [`Producer::connect`] or [`Producer::partitions_for`] gave up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The producer is closed.
-    Closed,
-    /// The producer met an error that ended it.
-    Fatal {
-        /// Which.
-        code: ErrorCode,
-        /// What it means, and what to do.
-        message: String,
-    },
-    /// `max.block.ms` was over.
-    TimedOut {
-        /// How long the call waited.
-        waited_ms: u64,
-        /// Which servers were tried, and why they did not help, if none did.
-        trouble: Option<String>,
-    },
-    /// The topic did not show up within `max.block.ms`.
-    UnknownTopic {
-        /// The topic.
-        topic: String,
-        /// How long the call waited.
-        waited_ms: u64,
-        /// Which servers were tried, and why they did not help, if none did.
-        trouble: Option<String>,
-    },
-    /// The cluster refused the topic (MET-7).
-    Refused {
-        /// The topic.
-        topic: String,
-        /// INVALID_TOPIC_EXCEPTION or TOPIC_AUTHORIZATION_FAILED.
-        code: ErrorCode,
-    },
-    /// The call would have to wait inside a callback (CMPL-6).
-    WouldWait,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ends = |f: &mut fmt::Formatter<'_>, trouble: &Option<String>| match trouble {
-            Some(trouble) => write!(f, "; {trouble}"),
-            None => Ok(()),
-        };
-        match self {
-            ConnectError::Closed => f.write_str("the producer is closed"),
-            ConnectError::Fatal { code, message } => {
-                write!(f, "the producer has ended with {code}: {message}")
-            }
-            ConnectError::TimedOut { waited_ms, trouble } => {
-                write!(f, "the cluster was not ready after {waited_ms} ms")?;
-                ends(f, trouble)
-            }
-            ConnectError::UnknownTopic { topic, waited_ms, trouble } => {
-                write!(f, "Topic {topic} not present in metadata after {waited_ms} ms")?;
-                ends(f, trouble)
-            }
-            ConnectError::Refused { topic, code } => {
-                write!(f, "the cluster refuses topic {topic}: {code}: {}", code.message())
-            }
-            ConnectError::WouldWait => f.write_str("a call that would wait was made inside a callback"),
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {}
-
-impl From<Refusal> for ConnectError {
-    fn from(refusal: Refusal) -> ConnectError {
-        match refusal {
-            Refusal::Closed => ConnectError::Closed,
-            Refusal::Fatal(code, message) => ConnectError::Fatal { code, message: message.to_string() },
-        }
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use pollster::block_on;
 use rohrpost::{
-    Acks, Compression, ConnectError, ErrorCode, FlushError, Outcome, Producer, ProducerBuilder, Reason,
-    Record, Refusal,
+    Acks, Compression, ErrorCode, FlushError, Outcome, Producer, ProducerBuilder, Reason, Record, Refusal,
 };
 use rohrpost_broker::{Cluster, ClusterBuilder};
 
@@ -173,7 +172,7 @@ fn inside_a_callback_flush_fails_and_close_does_not_wait() {
     block_on(producer.send_with(Record::to("t").value("v"), callback)).unwrap();
     let (flushed, connected) = told.recv_timeout(Duration::from_secs(30)).unwrap();
     assert_eq!(flushed, Err(FlushError::InCallback));
-    assert_eq!(connected, Err(ConnectError::WouldWait));
+    assert_eq!(connected, Err(Refusal::WouldWait));
     assert!(matches!(producer.try_send(Record::to("t").value("v")).unwrap_err().reason(), Refusal::Closed));
 }
 
@@ -186,7 +185,7 @@ fn an_unknown_topic_fails_after_max_block_ms() {
     assert!(error.to_string().contains("Topic nowhere not present in metadata after 300 ms"), "{error}");
     assert_eq!(error.into_record().value_bytes().unwrap(), "v");
     let error = producer.partitions_for_blocking("nowhere").unwrap_err();
-    assert!(matches!(error, ConnectError::UnknownTopic { .. }), "{error}");
+    assert!(matches!(error, Refusal::UnknownTopic { .. }), "{error}");
 }
 
 #[test]
@@ -257,7 +256,7 @@ fn a_closed_producer_takes_nothing_and_closing_twice_is_fine() {
         producer.send_blocking(Record::to("t").value("w")).unwrap_err().reason(),
         Refusal::Closed
     ));
-    assert_eq!(block_on(producer.connect()), Err(ConnectError::Closed));
+    assert_eq!(block_on(producer.connect()), Err(Refusal::Closed));
     producer.flush_blocking().unwrap();
     assert_eq!(producer.close_blocking(Duration::MAX).undelivered.len(), 0);
     assert_eq!(values(&cluster, "t", 0), [b"v"]);

@@ -10,6 +10,7 @@ use super::close::Closed;
 use crate::accumulator::{Accumulator, Counts, Settings};
 use crate::config::Config;
 use crate::metadata::MetadataShared;
+use crate::outcome::Refusal;
 use crate::sender::core::SenderStats;
 use crate::time::Clock;
 use crate::wait::{SenderWake, Timers};
@@ -82,15 +83,6 @@ pub(crate) struct Lifecycle {
     fatal: OnceLock<(ErrorCode, Arc<str>)>,
 }
 
-/// Why the producer takes no more records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Closing or closed (FLU-7).
-    Closed,
-    /// It met an error that ends it: the error, and words to go with it.
-    Fatal(ErrorCode, Arc<str>),
-}
-
 impl Lifecycle {
     const OPEN: u8 = 0;
     const CLOSED: u8 = 1;
@@ -102,7 +94,7 @@ impl Lifecycle {
         match self.state.load(Ordering::Acquire) {
             Self::OPEN => Ok(()),
             Self::FATAL => Err(match self.fatal.get() {
-                Some((code, text)) => Refusal::Fatal(*code, text.clone()),
+                Some((code, text)) => Refusal::Fatal { code: *code, message: text.clone() },
                 None => Refusal::Closed,
             }),
             _ => Err(Refusal::Closed),
