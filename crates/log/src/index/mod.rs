@@ -53,15 +53,7 @@ impl<E: IndexEntry> IndexFile<E> {
     ) -> Result<IndexFile<E>, LogError> {
         let file =
             storage.open(&path, OpenMode::Truncate).map_err(|e| LogError::storage("creating", &path, e))?;
-        let mut index = IndexFile {
-            file,
-            path,
-            written: 0,
-            pending: Vec::new(),
-            last: None,
-            capacity: 0,
-            preallocate: storage.preallocates(),
-        };
+        let mut index = IndexFile::of(storage, file, path, 0);
         index.activate(max_bytes)?;
         Ok(index)
     }
@@ -77,15 +69,7 @@ impl<E: IndexEntry> IndexFile<E> {
         if len % E::SIZE as u64 != 0 {
             return Ok(None);
         }
-        let mut index = IndexFile {
-            file,
-            path,
-            written: 0,
-            pending: Vec::new(),
-            last: None,
-            capacity: (len / E::SIZE as u64) as usize,
-            preallocate: storage.preallocates(),
-        };
+        let mut index = IndexFile::of(storage, file, path, (len / E::SIZE as u64) as usize);
         // D7: trailing zero entries are unused. Used ones come first, so their end is found by halving.
         let (mut low, mut high) = (0, index.capacity);
         while low < high {
@@ -221,5 +205,10 @@ impl<E: IndexEntry> IndexFile<E> {
 
     fn failed(&self, doing: &'static str, error: std::io::Error) -> LogError {
         LogError::storage(doing, &self.path, error)
+    }
+
+    fn of(storage: &dyn Storage, file: Arc<dyn File>, path: String, capacity: usize) -> IndexFile<E> {
+        let preallocate = storage.preallocates();
+        IndexFile { file, path, written: 0, pending: Vec::new(), last: None, capacity, preallocate }
     }
 }
