@@ -485,20 +485,12 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32 as Counter;
-    use std::task::Wake;
 
     use super::*;
     use crate::accumulator::TopicState;
     use crate::outcome::{BatchFailure, Outcome, Reason};
+    use crate::wait::Count;
     use rohrpost_protocol::ErrorCode;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
 
     fn completion() -> CompletionRef {
         let topic = TopicState::new("orders".into(), 0, 0);
@@ -543,7 +535,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&other), 2, "dropped handles have let go of their wakers");
         assert!(completion.wakers.lock().slots.len() <= 2, "slots are used again");
         completion.resolve(acked(40, -1));
-        assert_eq!([&old, &new, &other].map(|count| count.0.load(Ordering::SeqCst)), [0, 1, 1]);
+        assert_eq!([&old, &new, &other].map(|count| count.get()), [0, 1, 1]);
         let Poll::Ready(Ok(at)) = poll(&mut second, &other) else { panic!("not delivered") };
         assert_eq!((at.offset(), at.topic(), at.partition()), (Some(41), "orders", 3));
         assert_eq!(completion.registered_wakers(), 0);

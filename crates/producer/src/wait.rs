@@ -248,18 +248,30 @@ impl Timers {
     }
 }
 
+/// A waker that counts how often it is woken.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Count(std::sync::atomic::AtomicUsize);
+
+#[cfg(test)]
+impl Count {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
 
     // PRE-9
     #[test]
@@ -288,7 +300,7 @@ mod tests {
     #[test]
     fn timers_fire_in_order_and_cancelled_ones_never() {
         let timers = Timers::new(SenderWake::new());
-        let counts: Vec<_> = (0..3).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
+        let counts: Vec<_> = (0..3).map(|_| Arc::new(Count::default())).collect();
         let keys: Vec<_> = counts
             .iter()
             .zip([30, 10, 20])
@@ -302,7 +314,7 @@ mod tests {
         timers.rearm(keys[0], &Waker::from(counts[1].clone()));
         timers.fire(1000);
         assert_eq!(timers.len(), 0);
-        let fired: Vec<_> = counts.iter().map(|c| c.0.load(Ordering::SeqCst)).collect();
+        let fired: Vec<_> = counts.iter().map(|c| c.get()).collect();
         assert_eq!(fired, [0, 1, 1]);
     }
 

@@ -136,18 +136,8 @@ impl MetadataShared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
-
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::wait::Count;
 
     #[test]
     fn a_published_snapshot_wakes_all_that_wait_once() {
@@ -158,7 +148,7 @@ mod tests {
         shared.cancel(key);
         shared.publish(Arc::default());
         shared.publish(Arc::default());
-        assert_eq!((waiting.0.load(Ordering::SeqCst), gone.0.load(Ordering::SeqCst)), (1, 0));
+        assert_eq!((waiting.get(), gone.get()), (1, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use rohrpost_protocol::ErrorCode;
 
@@ -20,24 +20,11 @@ use crate::metadata::TopicMetadata;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::producer::Shared;
 use crate::time::Clock;
+use crate::wait::Count;
 
 struct Rig {
     producer: Producer,
     version: AtomicUsize,
-}
-
-#[derive(Default)]
-struct Count(AtomicUsize);
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Count {
-    fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
 }
 
 impl Rig {
