@@ -308,6 +308,13 @@ impl BrokerServer {
                 tracing::error!("a thread of the broker had panicked");
             }
         }
+        // what was on its way between the threads when they ended: a wait that is not cancelled keeps its partitions
+        for channel in &self.channels {
+            channel.stop();
+        }
+        for queue in &self.queues {
+            queue.cancel_waits();
+        }
     }
 }
 

@@ -91,6 +91,16 @@ impl ResponseQueue {
         into.append(&mut self.answers.lock());
     }
 
+    /// Ends the waits that have come after the network thread had gone.
+    pub(crate) fn cancel_waits(&self) {
+        let answers = std::mem::take(&mut *self.answers.lock());
+        for answer in answers {
+            if let Outcome::Wait(pending) = answer.outcome {
+                pending.waiter.cancel();
+            }
+        }
+    }
+
     /// Called before the poll: false if someone called meanwhile. The order here (say "asleep", then look) and in
     /// [`ResponseQueue::wake`] (call, then look) makes sure that a call is either seen here or ends the poll.
     pub(crate) fn may_sleep(&self) -> bool {
@@ -224,7 +234,7 @@ impl RequestChannel {
         }
     }
 
-    /// Drops what is queued and ends the handler threads (N15).
+    /// Drops what is queued, cancels its waits, and ends the handler threads (N15).
     pub(crate) fn stop(&self) {
         let dropped = {
             let mut state = self.state.lock();
@@ -232,7 +242,11 @@ impl RequestChannel {
             std::mem::take(&mut state.queue)
         };
         self.arrived.notify_all();
-        drop(dropped);
+        for work in dropped {
+            if let Work::Expired(waiter) = work {
+                waiter.cancel();
+            }
+        }
     }
 
     fn is_stopped(&self) -> bool {

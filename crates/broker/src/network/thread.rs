@@ -440,10 +440,14 @@ impl NetworkThread {
 
     /// Applies what became of a request. The caller serves the connection afterwards.
     fn settle(&mut self, slot: usize, serial: Serial, outcome: Outcome) {
-        let Some(peer) = self.peers[slot].as_mut() else { return };
-        if peer.connection.in_flight() != Some(serial) {
-            return; // answered before, or the connection is gone and its place taken
-        }
+        let mine = self.peers[slot].as_mut().filter(|peer| peer.connection.in_flight() == Some(serial));
+        let Some(peer) = mine else {
+            // answered before, or the connection is gone, perhaps with another in its place: nobody would end its wait
+            if let Outcome::Wait(pending) = outcome {
+                pending.waiter.cancel();
+            }
+            return;
+        };
         if !matches!(outcome, Outcome::Wait(_))
             && let Some(pending) = peer.waiting.take()
         {
