@@ -16,7 +16,7 @@
 //! ```text
 //! socket ─► network (acceptor, network threads, frames) ─► handler (one file per API) ─► replica (manager, partition)
 //!                   ▲                                                                        │  rohrpost-log
-//!                   └── responses ◄── handler ◄── purgatory (fetches that wait) ◄── the log grew ┘
+//!                   └── responses ◄── handler ◄── purgatory (what must wait) ◄── log or HW moved ┘
 //! topics, leaders: controller (the local one, or later a KRaft cluster's) ─► metadata image ─► replica, handler
 //! ```
 //!

@@ -5,15 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rohrpost_protocol::messages::fetch::{EpochEndOffset, LeaderIdAndEpoch, NodeEndpoint};
 use rohrpost_protocol::messages::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
 use rohrpost_protocol::{Decoder, ErrorCode, Records, Uuid};
 
-use super::{Broker, Context, Mode, Outcome, produce, read, respond, respond_with};
-use crate::network::{Pending, Route};
+use super::{Broker, Context, Mode, Outcome, produce, read, respond, respond_with, wait};
 use crate::purgatory::{DelayedFetch, FetchWork, Progress};
 use crate::replica::{EpochCheck, Partition, ReadOutcome, ReadRequest, Reader};
 
@@ -84,11 +82,9 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
     if now {
         return work.answer_with(pass);
     }
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms as u64);
-    let route = if work.broker.storage_may_block() { Route::Handler } else { Route::Inline };
     let partitions = work.items().filter_map(|item| item.found.clone().ok()).collect();
     let waiter = DelayedFetch::start(Box::new(work), partitions, context.responder.clone());
-    Ok(Outcome::Wait(Pending { waiter, deadline, route }))
+    Ok(wait(context.broker, waiter, request.max_wait_ms))
 }
 
 impl Work {

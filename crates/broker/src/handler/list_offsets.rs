@@ -71,7 +71,7 @@ fn find(
         EARLIEST | EARLIEST_LOCAL => partition.earliest(epoch),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => partition.earliest(epoch).map(|_| FoundOffset::NOTHING),
         MAX_TIMESTAMP => partition.largest_timestamp(epoch),
-        // O4 needs no code yet: with one replica the high watermark is at the end of the log from the first moment
+        // A new leader whose high watermark lies before its epoch is not told apart: with one replica it never does
         timestamp => partition.by_timestamp(timestamp, epoch), // O3
     }
 }

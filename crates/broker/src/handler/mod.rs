@@ -13,6 +13,8 @@ mod list_offsets;
 mod metadata;
 mod produce;
 #[cfg(test)]
+mod produce_wait_tests;
+#[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
 mod two_brokers_tests;
@@ -21,13 +23,13 @@ mod world_tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rohrpost_protocol as protocol;
 use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, RequestHeader, VersionRange, encode_response};
 
-use crate::network::{Frame, Outcome, Request, Responder, Response, Route, Service};
+use crate::network::{Frame, Outcome, Pending, Request, Responder, Response, Route, Service, Waiter};
 use crate::server::Broker;
 
 pub(crate) use init_producer_id::ProducerIds;
@@ -125,6 +127,7 @@ impl Handlers {
                     version,
                     correlation_id: header.correlation_id,
                     is_admin,
+                    responder,
                 };
                 produce::handle(context, frame, body, mode)
             }
@@ -188,6 +191,14 @@ fn respond_with<'a, R: protocol::Response<'a>>(
     Ok(Outcome::Respond(Response::new(head, records)))
 }
 
+/// A request that is answered by an event or after `wait_ms`, whatever comes first (W1).
+fn wait(broker: &Broker, waiter: Arc<dyn Waiter>, wait_ms: i32) -> Outcome {
+    let deadline = Instant::now() + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+    // its end takes a partition's lock, and may read from its log
+    let route = if broker.storage_may_block() { Route::Handler } else { Route::Inline };
+    Outcome::Wait(Pending { waiter, deadline, route })
+}
+
 /// Where `inner`, a part of `outer`, lies in it.
 fn range_in(outer: &[u8], inner: &[u8]) -> std::ops::Range<usize> {
     if inner.is_empty() {
@@ -216,12 +227,10 @@ mod tests {
         .unwrap();
         let server = crate::server::BrokerServer::start(config).unwrap();
         server.create_topic("t", 1, 1).unwrap();
-        server.partition("t", 0).unwrap().set_role(crate::replica::Role {
-            is_leader: false,
-            leader_epoch: 0,
-            in_sync: Default::default(),
-            min_in_sync: 1,
-        });
+        server
+            .partition("t", 0)
+            .unwrap()
+            .set_role(crate::replica::Role { min_in_sync: 1, ..Default::default() });
         let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
         stream.write_all(request).unwrap();
         let mut size = [0; 4];

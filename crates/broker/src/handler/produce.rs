@@ -2,7 +2,7 @@
 //!
 //! The batches are not copied on their way (L14): the request is decoded in the frame's buffer, each batch is remembered by where it
 //! lies, and then handed to the log as `&mut` part of that buffer, which writes base offset and leader epoch into it and the
-//! bytes into the file.
+//! bytes into the file. With acks=all the answer waits for the followers as a [`DelayedProduce`], if there are any to wait for.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,12 +16,16 @@ use rohrpost_protocol::messages::{
 use rohrpost_protocol::{Decoder, ErrorCode, Uuid};
 use rohrpost_record::{InvalidBatch, single_batch};
 
-use super::{Broker, Frame, INTERNAL_TOPICS, Mode, Outcome, range_in, read, respond};
+use super::{Broker, Frame, INTERNAL_TOPICS, Mode, Outcome, range_in, read, respond, wait};
 use crate::metadata::MetadataImage;
+use crate::network::Responder;
+use crate::purgatory::{Awaited, DelayedProduce, Watched};
 use crate::replica::{AppendFailure, Appended, Partition};
 
 /// From this version on topics go by id.
 const TOPIC_IDS_SINCE: i16 = 13;
+/// The acks of a producer that waits for all in-sync replicas.
+const ACKS_ALL: i16 = -1;
 /// From this version on an answer may name the new leader (P13).
 const LEADER_HINT_SINCE: i16 = 10;
 
@@ -31,16 +35,18 @@ pub(super) struct ProduceContext<'a> {
     pub(super) version: i16,
     pub(super) correlation_id: i32,
     pub(super) is_admin: bool,
+    pub(super) responder: &'a Responder,
 }
 
 /// A request, taken apart without holding on to the frame.
 struct Plan {
     acks: i16,
+    timeout_ms: i32,
     topics: Vec<Topic>,
 }
 
 struct Topic {
-    /// Where the name lies in the frame.
+    /// Where the name lies: in the frame, or in [`Plan::keep_names`]' copy.
     name: Range<usize>,
     id: Uuid,
     partitions: Vec<Item>,
@@ -55,7 +61,8 @@ struct Item {
 enum Step {
     /// It lies here in the frame and goes to this partition.
     Append(Range<usize>, Arc<Partition>),
-    Appended(Appended),
+    /// With what the answer says of it: for acks=all REQUEST_TIMED_OUT until it is settled (W5).
+    Appended(Appended, ErrorCode),
     Failed(AppendFailure),
 }
 
@@ -66,7 +73,9 @@ pub(super) fn handle(
     mode: Mode,
 ) -> Result<Outcome, String> {
     let mut plan = plan(&context, frame.bytes(), body, mode)?;
+    // the partition of each batch that was appended, in the order of the request
     let mut touched: Vec<Arc<Partition>> = Vec::new();
+    let mut is_open = false;
     let now_ms = context.broker.now_ms();
     // P8: one after the other; a failure of one does not undo another
     for item in plan.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
@@ -76,23 +85,95 @@ pub(super) fn handle(
         match partition.append(batch, plan.acks, checks, now_ms) {
             Ok(appended) => {
                 touched.push(Arc::clone(partition));
-                item.step = Step::Appended(appended);
+                let settled = if plan.acks == ACKS_ALL {
+                    appended.committed.status_of(appended.required_offset)
+                } else {
+                    Some(ErrorCode::NONE)
+                };
+                is_open |= settled.is_none();
+                item.step = Step::Appended(appended, settled.unwrap_or(ErrorCode::REQUEST_TIMED_OUT));
             }
             Err(failure) => {
                 if failure.code == ErrorCode::KAFKA_STORAGE_ERROR {
+                    partition.notify_waiters(); // W7
                     context.broker.replicas().note_storage_error(); // L13, D30
                 }
                 item.step = Step::Failed(failure);
             }
         }
     }
-    // P9, P10: with one replica the high watermark has moved with the append, whatever acks says; the answer leaves now
-    let outcome = answer(&context, &plan, frame.bytes());
+    // P10: with one replica the high watermark has moved with the append, so nothing is open and the answer leaves now. W8
+    let outcome = if is_open && plan.timeout_ms > 0 {
+        Ok(wait_for_followers(&context, plan, frame.bytes(), &touched))
+    } else {
+        answer(context.broker, context.version, context.correlation_id, &plan, frame.bytes())
+    };
     // W3, W4: waiters are looked at after the appends, without a partition's lock
     for partition in touched {
-        partition.fetch_waiters().notify();
+        partition.notify_waiters();
     }
     outcome
+}
+
+/// P9: acks=all, and at least one batch that was appended is not committed yet.
+fn wait_for_followers(
+    context: &ProduceContext<'_>,
+    mut plan: Plan,
+    frame: &[u8],
+    touched: &[Arc<Partition>],
+) -> Outcome {
+    let appended = plan.items().filter_map(|item| match &item.step {
+        Step::Appended(appended, _) => Some(appended),
+        Step::Append(..) | Step::Failed(_) => None,
+    });
+    let awaited = appended.zip(touched).map(|(appended, partition)| Awaited {
+        partition: Arc::clone(partition) as Arc<dyn Watched>,
+        required_offset: appended.required_offset,
+        first_look: appended.committed,
+    });
+    let awaited = awaited.collect();
+    let timeout_ms = plan.timeout_ms;
+    // W11: of the frame only the topics' names are kept
+    let names = plan.keep_names(frame);
+    let (broker, version, correlation_id) =
+        (Arc::clone(context.broker), context.version, context.correlation_id);
+    let answer = move |statuses: &[ErrorCode]| {
+        plan.set_statuses(statuses);
+        answer(&broker, version, correlation_id, &plan, &names).unwrap_or_else(Outcome::Close)
+    };
+    let waiter = DelayedProduce::start(awaited, Box::new(answer), context.responder.clone());
+    wait(context.broker, waiter, timeout_ms)
+}
+
+impl Plan {
+    fn items(&self) -> impl Iterator<Item = &Item> {
+        self.topics.iter().flat_map(|topic| &topic.partitions)
+    }
+
+    /// Copies the topics' names out of the frame, so that the plan may outlive it.
+    fn keep_names(&mut self, frame: &[u8]) -> Vec<u8> {
+        let mut names = Vec::new();
+        for topic in &mut self.topics {
+            let start = names.len();
+            names.extend_from_slice(&frame[topic.name.clone()]);
+            topic.name = start..names.len();
+        }
+        names
+    }
+
+    /// What became of each batch that was appended, in the order of the request.
+    fn set_statuses(&mut self, statuses: &[ErrorCode]) {
+        let appended =
+            self.topics.iter_mut().flat_map(|topic| &mut topic.partitions).filter_map(|item| match &mut item
+                .step
+            {
+                Step::Appended(_, status) => Some(status),
+                Step::Append(..) | Step::Failed(_) => None,
+            });
+        for (status, settled) in appended.zip(statuses) {
+            *status = *settled;
+        }
+    }
 }
 
 /// P1 to P6 as far as they need no log: takes the request apart and judges each partition alone (P2).
@@ -121,7 +202,7 @@ fn plan(context: &ProduceContext<'_>, frame: &[u8], body: usize, mode: Mode) -> 
             partitions: partitions.collect(),
         }
     });
-    Ok(Plan { acks: request.acks, topics: topics.collect() })
+    Ok(Plan { acks: request.acks, timeout_ms: request.timeout_ms, topics: topics.collect() })
 }
 
 /// One partition, in the order of P2 to P6.
@@ -182,13 +263,19 @@ fn has_transactional_batch(request: &ProduceRequest<'_>) -> bool {
     })
 }
 
-fn answer(context: &ProduceContext<'_>, plan: &Plan, frame: &[u8]) -> Result<Outcome, String> {
-    let items = || plan.topics.iter().flat_map(|topic| &topic.partitions);
+/// Builds the answer. `names`: what the topics' name ranges lie in.
+fn answer(
+    broker: &Broker,
+    version: i16,
+    correlation_id: i32,
+    plan: &Plan,
+    names: &[u8],
+) -> Result<Outcome, String> {
     if plan.acks == 0 {
         // N13: a closed connection is the only sign that such a producer gets
-        let failed = items().find_map(|item| match &item.step {
+        let failed = plan.items().find_map(|item| match &item.step {
             Step::Failed(failure) => Some((item.index, failure)),
-            Step::Append(..) | Step::Appended(_) => None,
+            Step::Append(..) | Step::Appended(..) => None,
         });
         return Ok(match failed {
             None => Outcome::NoResponse,
@@ -201,17 +288,21 @@ fn answer(context: &ProduceContext<'_>, plan: &Plan, frame: &[u8]) -> Result<Out
     }
     // P13: looked up only when it is due
     let hint = |item: &Item| {
-        context.version >= LEADER_HINT_SINCE
-            && matches!(&item.step, Step::Failed(failure) if failure.code == ErrorCode::NOT_LEADER_OR_FOLLOWER)
+        let code = match &item.step {
+            Step::Appended(_, status) => *status,
+            Step::Failed(failure) => failure.code,
+            Step::Append(..) => return false,
+        };
+        version >= LEADER_HINT_SINCE && code == ErrorCode::NOT_LEADER_OR_FOLLOWER
     };
-    let image = items().any(hint).then(|| context.broker.metadata().image());
+    let image = plan.items().any(hint).then(|| broker.metadata().image());
     let mut endpoints: Vec<NodeEndpoint<'_>> = Vec::new();
     let responses = plan.topics.iter().map(|topic| {
-        let name = std::str::from_utf8(&frame[topic.name.clone()]).unwrap_or_default();
+        let name = std::str::from_utf8(&names[topic.name.clone()]).unwrap_or_default();
         let partitions = topic.partitions.iter().map(|item| {
             let mut response = partition_response(item);
             if let Some(image) = image.as_deref().filter(|_| hint(item)) {
-                let by_id = context.version >= TOPIC_IDS_SINCE;
+                let by_id = version >= TOPIC_IDS_SINCE;
                 let topic = if by_id { image.topic_by_id(topic.id) } else { image.topic(name) };
                 if let Some(partition) = topic.and_then(|topic| topic.partition(item.index)) {
                     response.current_leader = LeaderIdAndEpoch {
@@ -219,7 +310,7 @@ fn answer(context: &ProduceContext<'_>, plan: &Plan, frame: &[u8]) -> Result<Out
                         leader_epoch: partition.leader_epoch,
                         ..Default::default()
                     };
-                    add_endpoint(&mut endpoints, image, partition.leader, context.broker.listener_name());
+                    add_endpoint(&mut endpoints, image, partition.leader, broker.listener_name());
                 }
             }
             response
@@ -233,14 +324,15 @@ fn answer(context: &ProduceContext<'_>, plan: &Plan, frame: &[u8]) -> Result<Out
     });
     let responses = responses.collect();
     let response = ProduceResponse { responses, node_endpoints: endpoints, ..Default::default() };
-    respond(&response, context.version, context.correlation_id)
+    respond(&response, version, correlation_id)
 }
 
 fn partition_response(item: &Item) -> PartitionProduceResponse<'_> {
     match &item.step {
-        // P11
-        Step::Appended(appended) => PartitionProduceResponse {
+        // P11; what was appended and then not committed in time keeps its offset (W5)
+        Step::Appended(appended, status) => PartitionProduceResponse {
             index: item.index,
+            error_code: *status,
             base_offset: appended.base_offset,
             log_append_time_ms: appended.log_append_time_ms,
             log_start_offset: appended.log_start_offset,
@@ -288,5 +380,23 @@ pub(super) fn add_endpoint<'i>(
             rack: broker.rack.as_deref(),
             ..Default::default()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_request_that_waits_only_the_topics_names_are_kept() {
+        // W11
+        let frame = b"..first..a large batch..second..another..";
+        let topic = |name| Topic { name, id: Uuid::ZERO, partitions: Vec::new() };
+        let mut plan =
+            Plan { acks: -1, timeout_ms: 1, topics: vec![topic(2..7), topic(0..0), topic(24..30)] };
+        let names = plan.keep_names(frame);
+        assert_eq!(names, b"firstsecond");
+        let found: Vec<&[u8]> = plan.topics.iter().map(|topic| &names[topic.name.clone()]).collect();
+        assert_eq!(found, [&b"first"[..], b"", b"second"]);
     }
 }

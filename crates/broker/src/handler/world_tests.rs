@@ -16,6 +16,7 @@ use crate::controller::{
 };
 use crate::metadata::{EndPoint, FeatureRange, METADATA_VERSION};
 use crate::network::{Frame, Outcome, Request, Responder, ResponseQueue, Service};
+use crate::replica::Partition;
 use crate::server::{Broker, BrokerServer};
 
 /// A broker in memory, id 1.
@@ -122,7 +123,12 @@ impl World {
 
     /// The same, for a request that is answered at once: the body of its answer.
     pub(super) fn ask<'a, R: ProtocolRequest<'a>>(&self, request: &R, version: i16, fails: bool) -> Body {
-        let frame = match self.handle(request, version, fails) {
+        self.body::<R>(self.handle(request, version, fails), version)
+    }
+
+    /// The body of an answer to a request of this kind.
+    pub(super) fn body<'a, R: ProtocolRequest<'a>>(&self, outcome: Outcome, version: i16) -> Body {
+        let frame = match outcome {
             Outcome::Respond(response) => response.to_bytes(),
             Outcome::NoResponse => panic!("{} {version} has no answer", R::API_KEY.name()),
             Outcome::Close(why) => panic!("{} {version} closes: {why}", R::API_KEY.name()),
@@ -133,6 +139,17 @@ impl World {
         assert_eq!(header.correlation_id, 7);
         let start = 4 + input.position();
         Body { bytes: frame[start..].to_vec(), version }
+    }
+
+    /// What has come through the responder since the last call.
+    pub(super) fn late_answers(&self) -> Vec<Outcome> {
+        let mut answers = Vec::new();
+        self.queue.drain(&mut answers);
+        answers.into_iter().map(|answer| answer.outcome).collect()
+    }
+
+    pub(super) fn partition(&self, topic: &str, index: i32) -> Arc<Partition> {
+        self.server.partition(topic, index).unwrap()
     }
 }
 

@@ -3,12 +3,12 @@
 //! ```text
 //! listener ─► acceptor ─► network thread: connection (bytes ─► frame) ─┬─► inline: what never blocks
 //!                             ▲                                        └─► request channel (bounded) ─► handler threads
-//!                             └── response queue ◄── handler threads, and appends that end a fetch's wait ──┘
+//!                             └── response queue ◄── handler threads, and events that end a wait ───────────┘
 //! ```
 //!
 //! Promises: one request in flight per connection, so responses leave in request order (N4); no queue grows beyond its bound
 //! (N6, N7) and a full one stops reading, never writing; a frame that is none closes its own connection with one log line
-//! (N8, G1, G2); a handler that panics still leaves an answer or a closed connection (G8); no thread waits for a fetch.
+//! (N8, G1, G2); a handler that panics still leaves an answer or a closed connection (G8); no thread waits with a request that waits.
 
 mod acceptor;
 mod channel;

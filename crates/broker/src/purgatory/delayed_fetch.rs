@@ -4,8 +4,11 @@
 //! end (W1).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
+use super::send_guarded;
 use crate::network::{Outcome, Responder, Waiter};
 use crate::replica::Partition;
 
@@ -47,6 +50,9 @@ impl DelayedFetch {
             partition.fetch_waiters().watch(&fetch);
         }
         fetch.try_complete(); // W2: without the second test a wake-up can be lost
+        if fetch.ended.load(Ordering::SeqCst) {
+            fetch.forget(); // an event may have ended it before its last partition was watched
+        }
         fetch
     }
 
@@ -59,10 +65,7 @@ impl DelayedFetch {
 
     fn complete(&self) {
         if self.end() {
-            // a panic in the answer must not take the appending thread down, nor leave this fetch unanswered (G8)
-            let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work.answer()))
-                .unwrap_or_else(|_| Outcome::Close("answering its waiting fetch failed".to_owned()));
-            self.responder.send(answer, Vec::new());
+            send_guarded(&self.responder, || self.work.answer());
         }
     }
 
@@ -70,11 +73,15 @@ impl DelayedFetch {
     fn end(&self) -> bool {
         let first = !self.ended.swap(true, Ordering::SeqCst);
         if first {
-            for partition in &self.partitions {
-                partition.fetch_waiters().forget(self);
-            }
+            self.forget();
         }
         first
+    }
+
+    fn forget(&self) {
+        for partition in &self.partitions {
+            partition.fetch_waiters().forget(self);
+        }
     }
 }
 
@@ -88,10 +95,52 @@ impl Waiter for DelayedFetch {
     }
 }
 
+/// The fetches that wait for one partition.
+#[derive(Default)]
+pub(crate) struct FetchWaiters {
+    waiting: Mutex<Vec<Arc<DelayedFetch>>>,
+    /// How many there are, to be read without the lock: most appends wake nobody.
+    count: AtomicUsize,
+}
+
+impl FetchWaiters {
+    /// Adds an operation. The caller tests it once more afterwards (W2).
+    fn watch(&self, fetch: &Arc<DelayedFetch>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.iter().any(|other| Arc::ptr_eq(other, fetch)) {
+            return; // the request names the partition twice
+        }
+        waiting.push(Arc::clone(fetch));
+        self.count.store(waiting.len(), Ordering::SeqCst);
+    }
+
+    /// Takes an operation off the list.
+    fn forget(&self, fetch: &DelayedFetch) {
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|other| !std::ptr::eq(&**other, fetch));
+        self.count.store(waiting.len(), Ordering::SeqCst);
+    }
+
+    /// Tests every operation that waits here; called after the partition has changed, **with no partition or log lock held**
+    /// (W3), since ending a fetch reads other partitions.
+    pub(crate) fn notify(&self) {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let waiting = self.waiting.lock().clone();
+        for fetch in waiting {
+            fetch.try_complete();
+        }
+    }
+
+    /// How many operations wait here.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
     use crate::network::ResponseQueue;
     use crate::replica::Role;
@@ -124,7 +173,7 @@ mod tests {
         fn new() -> World {
             let poll = mio::Poll::new().unwrap();
             let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-            let role = Role { is_leader: true, leader_epoch: 0, in_sync: Default::default(), min_in_sync: 1 };
+            let role = Role { is_leader: true, ..Role::default() };
             World {
                 partitions: (0..2)
                     .map(|n| Arc::new(Partition::new("t".into(), n, None, role.clone())))

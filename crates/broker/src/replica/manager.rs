@@ -141,16 +141,15 @@ impl ReplicaManager {
         let before = self.topics.read().by_id.get(&topic.id).cloned();
         let partitions = topic.partitions.iter().enumerate().map(|(index, image)| {
             let known = before.as_ref().and_then(|hosted| hosted.partitions.get(index)).cloned().flatten();
+            let here = image.has_replica(self.node_id);
             match known {
-                _ if !image.has_replica(self.node_id) => None,
                 Some(partition) => {
                     if only.is_none_or(|only| only == index as i32) {
-                        partition.set_role(self.role(topic, image));
-                        partition.fetch_waiters().notify(); // W7: a change of role
+                        self.change_role(&partition, topic, image);
                     }
-                    Some(partition)
+                    here.then_some(partition)
                 }
-                None => Some(Arc::new(self.open(topic, index as i32, image))),
+                None => here.then(|| Arc::new(self.open(topic, index as i32, image))),
             }
         });
         let hosted = Arc::new(Hosted { id: topic.id, partitions: partitions.collect() });
@@ -180,8 +179,15 @@ impl ReplicaManager {
         Partition::new(Arc::clone(&topic.name), index, log.ok(), self.role(topic, image))
     }
 
+    /// W7: whoever waits there learns of it, also of the last one, that it is no longer here.
+    fn change_role(&self, partition: &Partition, topic: &TopicImage, image: &PartitionImage) {
+        partition.set_role(self.role(topic, image));
+        partition.notify_waiters();
+    }
+
     fn role(&self, topic: &TopicImage, image: &PartitionImage) -> Role {
         Role {
+            replica_id: self.node_id,
             is_leader: image.leader == self.node_id,
             leader_epoch: image.leader_epoch,
             in_sync: InSync::committed(image.isr.clone()),
@@ -210,7 +216,7 @@ impl ReplicaManager {
         for (partition, image) in hosted.partitions.iter().zip(&topic.partitions) {
             if let Some(partition) = partition {
                 partition.with_log(|log| log.set_config(self.log_config(topic)));
-                partition.set_role(self.role(topic, image));
+                self.change_role(partition, topic, image);
             }
         }
     }
@@ -228,7 +234,7 @@ impl ReplicaManager {
         for partition in hosted.partitions.iter().flatten() {
             let delay_ms = partition.with_log(|log| log.config().file_delete_delay_ms).unwrap_or(0);
             drop(partition.take_log(true));
-            partition.fetch_waiters().notify(); // W7
+            partition.notify_waiters(); // W7
             match self.dir.delete_log(partition.topic(), partition.index(), random_id()) {
                 Ok(name) => {
                     let at = Instant::now() + Duration::from_millis(delay_ms.min(DELETE_DELAY_MAX_MS));
@@ -287,7 +293,7 @@ impl ReplicaManager {
             return;
         }
         for partition in self.all() {
-            partition.fetch_waiters().notify();
+            partition.notify_waiters(); // W7
         }
     }
 

@@ -3,14 +3,16 @@
 //!
 //! Place for what comes later: `isr.rs` (who is in sync, proposals to the controller) and `fetcher.rs` (copying from a
 //! leader). A partition has its in-sync set as a type of its own already ([`partition::InSync`]), because the high watermark is
-//! computed over the *maximal* set, never over the committed one.
+//! computed over the *maximal* set, never over the committed one; and a leader keeps the ends of its followers' logs, which only
+//! their fetches can tell it. Until these are served, a partition whose in-sync set has a second member commits nothing, and
+//! acks=all waits there for its deadline.
 
 mod manager;
 mod partition;
 
 pub(crate) use manager::ReplicaManager;
-#[cfg(test)]
-pub(crate) use partition::Role;
 pub(crate) use partition::{
     AppendFailure, Appended, EpochCheck, FoundOffset, Partition, ReadOutcome, ReadRequest, Reader,
 };
+#[cfg(test)]
+pub(crate) use partition::{InSync, Role};

@@ -1,7 +1,7 @@
 //! One hosted partition: the leader's log and its high watermark.
 //!
 //! All that can change sits behind one lock: appends hold it alone, reads share it. Whoever has changed a partition calls
-//! [`Partition::fetch_waiters`]`.notify()` afterwards, without the lock (W3).
+//! [`Partition::notify_waiters`] afterwards, without the lock (W3).
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use rohrpost_log::{AppendInfo, LeaderChecks, Log, LogError};
 use rohrpost_protocol::ErrorCode;
 
-use crate::purgatory::FetchWaiters;
+use crate::purgatory::{Committed, FetchWaiters, ProduceWaiters, Watched};
 
 /// A partition of which this broker has a replica.
 pub(crate) struct Partition {
@@ -18,16 +18,21 @@ pub(crate) struct Partition {
     index: i32,
     state: RwLock<State>,
     fetch_waiters: FetchWaiters,
+    produce_waiters: ProduceWaiters,
 }
 
 struct State {
     log: Hold,
     leader_epoch: i32,
+    /// This broker's id in `in_sync`.
+    replica_id: i32,
     is_leader: bool,
     in_sync: InSync,
     /// Effective: never above the number of replicas (P7, R35).
     min_in_sync: usize,
     high_watermark: i64,
+    /// Where followers' logs end, as far as this leader knows.
+    follower_ends: Vec<(i32, i64)>,
     /// Bytes that were appended and committed since the log was opened.
     appended_bytes: u64,
     /// Wall clock of the last sync; 0 before the first look.
@@ -72,8 +77,10 @@ impl InSync {
 }
 
 /// What metadata says of this replica.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Role {
+    /// This broker's id.
+    pub(crate) replica_id: i32,
     pub(crate) is_leader: bool,
     pub(crate) leader_epoch: i32,
     pub(crate) in_sync: InSync,
@@ -85,6 +92,10 @@ pub(crate) struct Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appended {
     pub(crate) base_offset: i64,
+    /// What the high watermark must reach before acks=all is answered: last offset + 1.
+    pub(crate) required_offset: i64,
+    /// How far the partition was committed right after the append: the first look of acks=all (P10).
+    pub(crate) committed: Committed,
     /// -1 unless the topic is LogAppendTime or the batch was a duplicate (P11, I2).
     pub(crate) log_append_time_ms: i64,
     pub(crate) log_start_offset: i64,
@@ -164,17 +175,25 @@ impl Partition {
         let mut state = State {
             log: log.map_or(Hold::Offline, |log| Hold::Online(Box::new(log))),
             leader_epoch: role.leader_epoch,
+            replica_id: role.replica_id,
             is_leader: role.is_leader,
             in_sync: role.in_sync,
             min_in_sync: role.min_in_sync,
             high_watermark: 0,
+            follower_ends: Vec::new(),
             appended_bytes: 0,
             flushed_at_ms: 0,
             appending: false,
         };
         state.begin_epoch();
         state.raise_high_watermark();
-        Self { topic, index, state: RwLock::new(state), fetch_waiters: FetchWaiters::default() }
+        Self {
+            topic,
+            index,
+            state: RwLock::new(state),
+            fetch_waiters: FetchWaiters::default(),
+            produce_waiters: ProduceWaiters::default(),
+        }
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {
@@ -190,9 +209,30 @@ impl Partition {
         &self.fetch_waiters
     }
 
-    /// Follows a change of metadata.
+    /// Tells whoever waits here that the partition has changed: its log grew, its high watermark rose, its role changed, or it
+    /// is gone (W7). Called **with no partition or log lock held** (W3): ending a request looks at other partitions.
+    pub(crate) fn notify_waiters(&self) {
+        self.produce_waiters.notify(|| self.committed());
+        self.fetch_waiters.notify();
+    }
+
+    /// Notes where a follower's log ends, as its fetch has told; the high watermark follows. The fetches of followers are not
+    /// served yet.
+    #[cfg(test)]
+    pub(crate) fn set_follower_end(&self, replica_id: i32, end: i64) {
+        let mut state = self.state.write();
+        state.follower_ends.retain(|(id, _)| *id != replica_id);
+        state.follower_ends.push((replica_id, end));
+        state.raise_high_watermark();
+    }
+
+    /// Follows a change of metadata. The caller notifies the waiters.
     pub(crate) fn set_role(&self, role: Role) {
         let mut state = self.state.write();
+        if !state.is_leader {
+            state.follower_ends.clear(); // what is known is of an earlier time as leader, if at all
+        }
+        state.replica_id = role.replica_id;
         state.leader_epoch = role.leader_epoch;
         state.is_leader = role.is_leader;
         state.in_sync = role.in_sync;
@@ -229,11 +269,15 @@ impl Partition {
         let log_start = log.log_start_offset();
         state.appending = false;
         match result {
-            Ok(AppendInfo { first_offset, log_append_time, log_start_offset, bytes, .. }) => {
+            Ok(AppendInfo {
+                first_offset, last_offset, log_append_time, log_start_offset, bytes, ..
+            }) => {
                 state.appended_bytes += bytes as u64;
                 state.raise_high_watermark(); // L11
                 Ok(Appended {
                     base_offset: first_offset,
+                    required_offset: last_offset + 1,
+                    committed: state.committed(),
                     log_append_time_ms: log_append_time,
                     log_start_offset,
                 })
@@ -482,20 +526,39 @@ impl State {
         }
     }
 
-    /// L11: the high watermark is the smallest end of the maximal in-sync set's logs. The only member is this replica, so it is
-    /// the own end; followers' ends come in here.
+    /// How far a leader's log is committed, and what that is worth to acks=all.
+    fn committed(&self) -> Committed {
+        // R33: P7 was before the append; the set may have shrunk since
+        let enough = self.in_sync.maximal().len() >= self.min_in_sync;
+        let status = if enough { ErrorCode::NONE } else { ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND };
+        Committed::UpTo { high_watermark: self.high_watermark, status }
+    }
+
+    /// L11: the high watermark is the smallest end of the maximal in-sync set's logs. A member whose end is not known yet holds
+    /// it where it is. It never falls.
     fn raise_high_watermark(&mut self) {
-        if let Hold::Online(log) = &self.log
-            && self.is_leader
-        {
-            debug_assert!(
-                self.in_sync.maximal().len() <= 1,
-                "followers need their ends in the high watermark"
-            );
-            let end = log.log_end_offset();
-            debug_assert!(end >= self.high_watermark, "the high watermark of a leader never falls");
-            self.high_watermark = end;
+        let Hold::Online(log) = &self.log else { return };
+        if !self.is_leader {
+            return;
         }
+        let mut lowest = log.log_end_offset();
+        for member in self.in_sync.maximal().iter().filter(|member| **member != self.replica_id) {
+            let Some((_, end)) = self.follower_ends.iter().find(|(id, _)| id == member) else { return };
+            lowest = lowest.min(*end);
+        }
+        self.high_watermark = self.high_watermark.max(lowest);
+    }
+}
+
+impl Watched for Partition {
+    fn committed(&self) -> Committed {
+        let state = self.state.read();
+        // W5: no longer the leader, gone, or offline
+        state.check_leader(EpochCheck(-1)).map_or_else(Committed::Never, |()| state.committed())
+    }
+
+    fn produce_waiters(&self) -> &ProduceWaiters {
+        &self.produce_waiters
     }
 }
 
@@ -508,7 +571,7 @@ mod tests {
 
     fn role(is_leader: bool, in_sync: usize, min_in_sync: usize) -> Role {
         let in_sync = InSync::committed((1..=in_sync as i32).collect());
-        Role { is_leader, leader_epoch: 3, in_sync, min_in_sync }
+        Role { replica_id: 1, is_leader, leader_epoch: 3, in_sync, min_in_sync }
     }
 
     fn partition(role: Role) -> Partition {
@@ -571,6 +634,43 @@ mod tests {
             assert_eq!(bytes[12..16], 3i32.to_be_bytes());
             bytes[..8].fill(0);
         }
+    }
+
+    #[test]
+    fn the_high_watermark_waits_for_the_slowest_member_of_the_in_sync_set() {
+        // L11, P10
+        let partition = partition(role(true, 3, 1));
+        let high_watermark = || partition.offsets().unwrap().1;
+        for _ in 0..4 {
+            append(&partition, -1).unwrap();
+        }
+        assert_eq!(high_watermark(), 0, "nobody knows where the followers are");
+        partition.set_follower_end(2, 4);
+        assert_eq!(high_watermark(), 0);
+        partition.set_follower_end(3, 1);
+        assert_eq!(high_watermark(), 1);
+        partition.set_follower_end(3, 3);
+        assert_eq!(high_watermark(), 3);
+        partition.set_follower_end(4, 0); // it is not in the set
+        partition.set_follower_end(3, 9); // no follower is further than the leader
+        assert_eq!(high_watermark(), 4);
+    }
+
+    #[test]
+    fn a_committed_batch_counts_only_while_enough_replicas_have_it() {
+        // R33, W5
+        let partition = partition(role(true, 2, 2));
+        append(&partition, -1).unwrap();
+        let committed = |high_watermark, status| Committed::UpTo { high_watermark, status };
+        assert_eq!(partition.committed(), committed(0, ErrorCode::NONE));
+        partition.set_role(role(true, 1, 2)); // the other has left; what is here is all there is
+        assert_eq!(partition.committed(), committed(1, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND));
+        partition.set_role(role(false, 1, 2));
+        assert_eq!(partition.committed(), Committed::Never(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+        partition.take_log(true);
+        assert_eq!(partition.committed(), Committed::Never(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        let offline = Partition::new("t".into(), 0, None, role(true, 1, 1));
+        assert_eq!(offline.committed(), Committed::Never(ErrorCode::KAFKA_STORAGE_ERROR));
     }
 
     #[test]
