@@ -12,14 +12,6 @@ mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod produce;
-#[cfg(test)]
-mod produce_wait_tests;
-#[cfg(test)]
-mod refusal_tests;
-#[cfg(test)]
-mod two_brokers_tests;
-#[cfg(test)]
-mod world_tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -212,6 +204,15 @@ fn range_in(outer: &[u8], inner: &[u8]) -> std::ops::Range<usize> {
     );
     range
 }
+
+#[cfg(test)]
+mod produce_wait_tests;
+#[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
+mod two_brokers_tests;
+#[cfg(test)]
+mod world_tests;
 
 #[cfg(test)]
 mod tests {

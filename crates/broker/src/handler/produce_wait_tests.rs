@@ -9,6 +9,7 @@ use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, Records, Uuid, enco
 
 use super::world_tests::{World, batch, versions};
 use crate::controller::TopicRef;
+use crate::metadata::{MetadataDelta, PartitionChange, PartitionImage, TopicImage};
 use crate::network::{Outcome, Pending};
 use crate::purgatory::Watched;
 use crate::replica::{InSync, Role};
@@ -174,6 +175,22 @@ fn a_partition_that_goes_ends_the_wait() {
     let metadata = here.world.broker().metadata();
     metadata.delete_topics(&[TopicRef::Id(here.shared)]).remove(0).unwrap();
     assert_eq!(here.late(13), [(UNKNOWN, 2, -1); 2]);
+}
+
+#[test]
+fn a_replica_that_is_assigned_elsewhere_ends_the_wait() {
+    // W7, W5
+    let here = Replicated::new();
+    let _pending = here.start(&here.request(-1, 30_000, &[("shared", 0)]), 9);
+    let broker = here.world.broker();
+    let mut topic = TopicImage::clone(broker.metadata().image().topic("shared").unwrap());
+    let before = topic.partitions[0].clone();
+    topic.partitions[0] = PartitionImage { replicas: vec![2], isr: vec![2], leader: 2, ..before.clone() };
+    let change = PartitionChange { topic: topic.into(), partition: 0, before: Some(before) };
+    broker.replicas().apply(&MetadataDelta { partitions_changed: vec![change], ..Default::default() });
+    assert_eq!(here.late(9), [(NOT_LEADER, 0, -1)]);
+    assert_eq!(broker.replicas().by_name("shared", 0).err(), Some(NOT_LEADER));
+    assert!(broker.replicas().by_name("shared", 1).is_ok());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use super::*;
 
 /// Answers a frame with its bytes. The first byte says how: `e` at once, `h` in a handler thread, `n` not at all, `p` by a
-/// panic, `b` after [`Echo::release`], `w` by waiting for [`Echo::release`] in the purgatory's way, `t` by waiting for a deadline
+/// panic, `b` after [`Echo::release`], `d` by a wait that begins then, `w` by waiting for [`Echo::release`] in the purgatory's way, `t` by waiting for a deadline
 /// that has passed, `c` by closing.
 struct Echo {
     released: Mutex<bool>,
@@ -44,6 +44,13 @@ impl Waiter for EchoWaiter {
 }
 
 impl Echo {
+    fn wait_for_release(&self) {
+        let mut released = self.released.lock();
+        while !*released {
+            self.release.wait(&mut released);
+        }
+    }
+
     fn release(&self) {
         *self.released.lock() = true;
         self.release.notify_all();
@@ -55,7 +62,7 @@ impl Echo {
 
 impl Service for Echo {
     fn route(&self, frame: &[u8]) -> Route {
-        if matches!(frame[0], b'h' | b'b') { Route::Handler } else { Route::Inline }
+        if matches!(frame[0], b'h' | b'b' | b'd') { Route::Handler } else { Route::Inline }
     }
 
     fn handle(&self, request: &mut Request) -> Outcome {
@@ -66,16 +73,16 @@ impl Service for Echo {
             b'p' => panic!("on purpose"),
             b'c' => Outcome::Close("on purpose".to_owned()),
             b'b' => {
-                let mut released = self.released.lock();
-                while !*released {
-                    self.release.wait(&mut released);
-                }
+                self.wait_for_release();
                 response(&body)
             }
-            kind @ (b'w' | b't') => {
+            kind @ (b'w' | b't' | b'd') => {
+                if kind == b'd' {
+                    self.wait_for_release();
+                }
                 let responder = request.responder.clone();
                 let waiter = Arc::new(EchoWaiter { responder, body, cancelled: AtomicBool::new(false) });
-                let far = Duration::from_secs(if kind == b'w' { 3600 } else { 0 });
+                let far = Duration::from_secs(if kind == b't' { 0 } else { 3600 });
                 self.waiting.lock().push(Arc::clone(&waiter));
                 self.waiters.send(Arc::clone(&waiter)).unwrap();
                 Outcome::Wait(Pending { waiter, deadline: Instant::now() + far, route: Route::Handler })
@@ -310,6 +317,27 @@ fn a_waiting_request_ends_by_its_event_its_deadline_or_its_connection() {
     let waiter = server.waiters.recv().unwrap();
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(); // close by a reset
     drop(stream);
+    while !waiter.cancelled.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_wait_that_begins_when_its_connection_has_gone_is_cancelled() {
+    // W1
+    let server = Server::start(Options::default());
+    let mut stream = server.connect();
+    send(&mut stream, b"d");
+    while server.echo.handled.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(); // close by a reset
+    drop(stream);
+    while server.quota.open() > 0 {
+        std::thread::yield_now();
+    }
+    server.echo.release();
+    let waiter = server.waiters.recv().unwrap();
     while !waiter.cancelled.load(Ordering::SeqCst) {
         std::thread::yield_now();
     }

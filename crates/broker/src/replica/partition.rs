@@ -216,16 +216,6 @@ impl Partition {
         self.fetch_waiters.notify();
     }
 
-    /// Notes where a follower's log ends, as its fetch has told; the high watermark follows. The fetches of followers are not
-    /// served yet.
-    #[cfg(test)]
-    pub(crate) fn set_follower_end(&self, replica_id: i32, end: i64) {
-        let mut state = self.state.write();
-        state.follower_ends.retain(|(id, _)| *id != replica_id);
-        state.follower_ends.push((replica_id, end));
-        state.raise_high_watermark();
-    }
-
     /// Follows a change of metadata. The caller notifies the waiters.
     pub(crate) fn set_role(&self, role: Role) {
         let mut state = self.state.write();
@@ -559,6 +549,18 @@ impl Watched for Partition {
 
     fn produce_waiters(&self) -> &ProduceWaiters {
         &self.produce_waiters
+    }
+}
+
+#[cfg(test)]
+impl Partition {
+    /// Notes where a follower's log ends, as its fetch has told; the high watermark follows. The fetches of followers are not
+    /// served yet.
+    pub(crate) fn set_follower_end(&self, replica_id: i32, end: i64) {
+        let mut state = self.state.write();
+        state.follower_ends.retain(|(id, _)| *id != replica_id);
+        state.follower_ends.push((replica_id, end));
+        state.raise_high_watermark();
     }
 }
 
