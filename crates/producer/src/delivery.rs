@@ -79,7 +79,15 @@ impl Delivery {
     ///
     /// # Errors
     /// The record's failure, or [`WaitError::InCallback`]. Do not call it on an executor's thread: await the `Delivery`.
-    pub fn wait(self) -> Result<Delivered, WaitError> {
+    pub fn wait(mut self) -> Result<Delivered, WaitError> {
+        // The common case of who waits for one after the other: acknowledged, and nothing to undo.
+        if self.slot == NO_SLOT
+            && let Some(completion) = &self.completion
+            && let Some(&BatchResult::Acked { base_offset, log_append_time }) = completion.result.get()
+            && let Some(completion) = self.completion.take()
+        {
+            return Ok(self.place().acked(completion, base_offset, log_append_time));
+        }
         self.wait_until(None)
     }
 
@@ -317,6 +325,9 @@ impl Completion {
                 .count_unseen(records.saturating_sub(handles + callbacks.entries.len() as u64));
         }
         woken.into_iter().flatten().for_each(Waker::wake);
+        if let Some(charge) = callbacks.charges.first() {
+            charge.hand_on(); // a callback may wait for someone who waits for room
+        }
         self.run(callbacks);
         self.partition.ledger().close_batch(self.generation, kind, records);
         true

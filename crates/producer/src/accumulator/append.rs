@@ -51,6 +51,8 @@ pub(crate) struct Candidate<'a> {
 struct Room {
     taken: Option<Chunk>,
     asked: bool,
+    /// The candidate brought memory; if this append comes to nothing, it must not leave without.
+    has_grant: bool,
 }
 
 impl Accumulator {
@@ -63,10 +65,11 @@ impl Accumulator {
         clock: &Clock,
     ) -> Append {
         let record = candidate.record;
-        let mut room = Room::default();
+        let mut room = Room { has_grant: candidate.granted.is_some(), ..Room::default() };
         loop {
             let known = topic.known().max(candidate.known_at_least);
             if known == 0 {
+                room.put_back(candidate);
                 return Append::Cold;
             }
             if !candidate.goes_first && topic.has_waiters() {
@@ -74,7 +77,10 @@ impl Accumulator {
             }
             // PAR-1
             let fixed = match (record.partition, &record.key) {
-                (Some(partition), _) if partition as u32 >= known => return Append::Beyond(known),
+                (Some(partition), _) if partition as u32 >= known => {
+                    room.put_back(candidate);
+                    return Append::Beyond(known);
+                }
                 (Some(partition), _) => Some(partition as u32),
                 (None, Some(key)) if !self.settings.ignore_keys => Some(partitioner::for_key(key, known)),
                 _ => None,
@@ -100,9 +106,13 @@ impl Accumulator {
                 Step::NeedsChunk(wish) => {
                     // ACC-2: memory is taken without the lock, and then the append is tried again
                     room.asked = true;
-                    room.taken = self.pool.try_take(self.pool.chunk_size(candidate.size, wish));
-                    if room.taken.is_none() && candidate.granted.is_none() {
-                        return Append::NoRoom;
+                    room.put_back(candidate);
+                    let size = self.pool.chunk_size(candidate.size, wish);
+                    room.taken = self.pool.try_take_for(size, &mut candidate.granted);
+                    match (&room.taken, &mut candidate.granted) {
+                        (None, None) => return Append::NoRoom,
+                        (None, Some(granted)) => granted.back(),
+                        _ => {}
                     }
                 }
                 Step::Closed => return Append::Closed,
@@ -278,6 +288,13 @@ impl Room {
     /// Memory for the record: what was taken from the pool, or what was granted if the pool had nothing better.
     fn get(&mut self, candidate: &mut Candidate<'_>) -> Option<Chunk> {
         self.taken.take().or_else(|| if self.asked { candidate.granted.take() } else { None })
+    }
+
+    /// What the grant was exchanged for is the grant now.
+    fn put_back(&mut self, candidate: &mut Candidate<'_>) {
+        if self.has_grant && candidate.granted.is_none() {
+            candidate.granted = self.taken.take();
+        }
     }
 }
 

@@ -43,10 +43,14 @@ struct Inner {
     /// Chunks kept for use: by class, see [`PoolShared::class`]. They count as available.
     free: Vec<Vec<Box<[u8]>>>,
     free_bytes: usize,
+    /// Charged by grants that have no memory yet.
+    promised: usize,
+    /// Callers that give much back and want whoever waits to be woken once, at the end.
+    holds: usize,
     line: Line,
 }
 
-/// Memory with its charge.
+/// Memory with its charge. What was granted to a waiting call is a charge alone until [`back`](Chunk::back).
 pub(crate) struct Chunk {
     data: Box<[u8]>,
     charge: Charge,
@@ -75,6 +79,8 @@ impl Pool {
             available: isize::try_from(total).unwrap_or(isize::MAX),
             free: std::iter::repeat_with(Vec::new).take(classes).collect(),
             free_bytes: 0,
+            promised: 0,
+            holds: 0,
             line: Line::default(),
         };
         Pool(Arc::new(PoolShared {
@@ -101,16 +107,32 @@ impl Pool {
 
     /// A chunk, if there is room and nobody waits for it (BUF-4).
     pub(crate) fn try_take(&self, size: usize) -> Option<Chunk> {
+        self.try_take_for(size, &mut None)
+    }
+
+    /// A chunk, if there is room and nobody waits for it (BUF-4). What the caller was granted goes into it: whoever had to wait goes
+    /// on with a chunk as large as if it had not.
+    pub(crate) fn try_take_for(&self, size: usize, granted: &mut Option<Chunk>) -> Option<Chunk> {
+        let promised = granted.as_ref().map_or(0, Chunk::promised);
         let mut garbage = Vec::new();
         let data = {
             let mut inner = self.0.inner.lock();
-            if inner.line.first_for_room().is_some() || inner.available < to_isize(size) {
+            if inner.line.first_for_room().is_some()
+                || inner.available.saturating_add(to_isize(promised)) < to_isize(size)
+            {
                 return None;
             }
+            inner.available += to_isize(promised);
             inner.available -= to_isize(size);
+            inner.promised -= promised;
             self.0.reuse(&mut inner, size, &mut garbage)
         };
         drop(garbage);
+        if promised > 0
+            && let Some(mut granted) = granted.take()
+        {
+            granted.charge.bytes = 0;
+        }
         Some(self.chunk(size, data))
     }
 
@@ -159,19 +181,11 @@ impl Pool {
         turn
     }
 
-    /// The chunk that was granted; the place in the line is kept until [`leave`](Pool::leave).
+    /// The chunk that was granted, without memory as yet; the place in the line is kept until [`leave`](Pool::leave).
     pub(crate) fn take_grant(&self, ticket: u64) -> Option<Chunk> {
-        let mut garbage = Vec::new();
-        let (bytes, data) = {
-            let mut inner = self.0.inner.lock();
-            let bytes = inner.line.take_grant(ticket);
-            if bytes == 0 {
-                return None;
-            }
-            (bytes, self.0.reuse(&mut inner, bytes, &mut garbage))
-        };
-        drop(garbage);
-        Some(self.chunk(bytes, data))
+        let bytes = self.0.inner.lock().line.take_grant(ticket);
+        let charge = Charge { bytes, pool: self.clone() };
+        (bytes > 0).then(|| Chunk { data: Box::default(), charge })
     }
 
     /// Leaves the line, done or not; what was granted and not taken goes to the next (BUF-2).
@@ -181,6 +195,7 @@ impl Pool {
             let mut inner = self.0.inner.lock();
             let (bytes, waker, next) = inner.line.leave(ticket);
             inner.available += to_isize(bytes);
+            inner.promised -= bytes;
             (self.0.serve(&mut inner, &mut garbage), next, waker)
         };
         wake.extend(next);
@@ -231,12 +246,33 @@ impl Pool {
         }
     }
 
+    /// Until the guard is dropped, memory that comes back wakes nobody: then all of it is handed on together, and whoever waits goes
+    /// on with more than one batch's worth.
+    pub(crate) fn hold(&self) -> Hold {
+        self.0.inner.lock().holds += 1;
+        Hold(self.clone())
+    }
+
+    /// Hands on what came back, and ends so many holds.
+    fn hand_on(&self, holds_ended: usize) {
+        let mut garbage = Vec::new();
+        let wake = {
+            let mut inner = self.0.inner.lock();
+            inner.holds -= holds_ended;
+            self.0.serve(&mut inner, &mut garbage)
+        };
+        drop(garbage);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
     fn give_back(&self, bytes: usize, data: Option<Box<[u8]>>) {
         let mut garbage = Vec::new();
         let wake = {
             let mut inner = self.0.inner.lock();
             inner.available += to_isize(bytes);
-            if let Some(data) = data {
+            if data.as_ref().is_some_and(|data| data.is_empty()) {
+                inner.promised -= bytes;
+            } else if let Some(data) = data {
                 match self.0.class(data.len()) {
                     Some(class) => {
                         inner.free_bytes += data.len();
@@ -245,10 +281,19 @@ impl Pool {
                     None => garbage.push(data),
                 }
             }
-            self.0.serve(&mut inner, &mut garbage)
+            if inner.holds > 0 { Vec::new() } else { self.0.serve(&mut inner, &mut garbage) }
         };
         drop(garbage);
         wake.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// See [`Pool::hold`].
+pub(crate) struct Hold(Pool);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.hand_on(1);
     }
 }
 
@@ -261,6 +306,7 @@ impl PoolShared {
                 break; // BUF-2, BUF-4: what becomes free is collected for it
             }
             inner.available -= to_isize(bytes);
+            inner.promised += bytes;
             wake.extend(inner.line.grant(ticket));
         }
         self.wanting.store(inner.line.waiting_for_room(), Ordering::Release);
@@ -276,9 +322,9 @@ impl PoolShared {
         data
     }
 
-    /// Kept chunks plus charges stay within `buffer.memory`; the largest go first.
+    /// Kept chunks plus those held stay within `buffer.memory`; the largest go first.
     fn trim(&self, inner: &mut Inner, garbage: &mut Vec<Box<[u8]>>) {
-        while to_isize(inner.free_bytes) > inner.available {
+        while to_isize(inner.free_bytes) > inner.available.saturating_add(to_isize(inner.promised)) {
             let Some(data) = inner.free.iter_mut().rev().find_map(Vec::pop) else { break };
             inner.free_bytes -= data.len();
             garbage.push(data);
@@ -316,12 +362,43 @@ impl Chunk {
     pub(crate) fn len(&self) -> usize {
         self.data.len()
     }
+
+    /// Gives a grant its memory.
+    pub(super) fn back(&mut self) {
+        let bytes = self.promised();
+        if bytes == 0 {
+            return;
+        }
+        let mut garbage = Vec::new();
+        let data = {
+            let mut inner = self.charge.pool.0.inner.lock();
+            inner.promised -= bytes;
+            self.charge.pool.0.reuse(&mut inner, bytes, &mut garbage)
+        };
+        drop(garbage);
+        self.data = data.unwrap_or_else(|| vec![0; bytes].into_boxed_slice());
+    }
+
+    /// Bytes charged for which there is no memory yet.
+    fn promised(&self) -> usize {
+        if self.data.is_empty() { self.charge.bytes } else { 0 }
+    }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.charge.bytes);
+        if bytes == 0 {
+            return; // it went into another
+        }
         self.charge.pool.give_back(bytes, Some(std::mem::take(&mut self.data)));
+    }
+}
+
+impl Charge {
+    /// Lets whoever waits have what came back, in spite of a hold: what comes now may take its time.
+    pub(crate) fn hand_on(&self) {
+        self.pool.hand_on(0);
     }
 }
 
@@ -401,6 +478,79 @@ mod tests {
         drop(other);
         assert_eq!((pool.available(), pool.held(), pool.total()), (40_000, 0, 40_000));
         assert_eq!(pool.0.inner.lock().free_bytes, 0, "odd sizes are not kept");
+    }
+
+    fn waiter(pool: &Pool, bytes: usize) -> (Arc<TopicState>, u64) {
+        let topic = Arc::new(TopicState::new("t".into(), 0, 0));
+        let ticket = pool.enter(&topic, None, bytes, 1, Waker::noop());
+        (topic, ticket)
+    }
+
+    // BUF-1
+    #[test]
+    fn a_grant_goes_into_the_chunk_that_is_taken_instead() {
+        let pool = pool(20_000, 16384);
+        let chunk = pool.try_take(16384).unwrap();
+        let address = chunk.bytes().as_ptr();
+        let (topic, ticket) = waiter(&pool, 4096);
+        assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Wait(Stage::Room));
+        drop(chunk);
+        assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
+        let mut granted = pool.take_grant(ticket);
+        assert_eq!(pool.held(), 4096);
+        let taken = pool.try_take_for(16384, &mut granted).unwrap();
+        assert!(granted.is_none());
+        assert_eq!((taken.bytes().as_ptr(), pool.held()), (address, 16384), "the kept chunk, charged once");
+        drop(taken);
+        pool.leave(ticket);
+        assert_eq!((pool.held(), pool.0.inner.lock().promised), (0, 0));
+    }
+
+    // BUF-1, BUF-8
+    #[test]
+    fn a_grant_is_given_back_with_memory_or_without() {
+        let pool = pool(5000, 16384);
+        for with_memory in [false, true] {
+            let (topic, ticket) = waiter(&pool, 4096);
+            assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
+            let mut granted = pool.take_grant(ticket);
+            assert!(pool.try_take_for(8192, &mut granted).is_none(), "not so much");
+            let mut granted = granted.expect("it stays");
+            if with_memory {
+                granted.back();
+                assert_eq!(granted.len(), 4096);
+            }
+            assert_eq!((pool.held(), pool.0.inner.lock().promised), (4096, 4096 - granted.len()));
+            drop(granted);
+            pool.leave(ticket);
+            assert_eq!((pool.held(), pool.0.inner.lock().promised), (0, 0));
+        }
+        let (_, ticket) = waiter(&pool, 4096);
+        assert_eq!((pool.held(), pool.0.inner.lock().promised), (4096, 4096), "granted and never taken");
+        pool.leave(ticket);
+        assert_eq!((pool.held(), pool.0.inner.lock().promised), (0, 0));
+    }
+
+    // BUF-2, BUF-4
+    #[test]
+    fn memory_that_comes_back_under_a_hold_is_handed_on_at_its_end_or_before_callbacks() {
+        for early in [false, true] {
+            let pool = pool(4096, 1024);
+            let charge = pool.charge(1024, false).unwrap();
+            let chunks = [(); 3].map(|()| pool.try_take(1024).unwrap());
+            let (topic, ticket) = waiter(&pool, 2048);
+            let hold = pool.hold();
+            drop(chunks);
+            assert!(pool.is_wanted() && pool.try_take(1024).is_none(), "nobody overtakes");
+            if early {
+                charge.hand_on();
+                assert!(!pool.is_wanted());
+            }
+            drop(hold);
+            assert!(!pool.is_wanted());
+            assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
+            pool.leave(ticket);
+        }
     }
 
     #[test]

@@ -107,6 +107,8 @@ impl Driver {
         }
         let now_ms = shared.clock.refresh();
         let mut connections_changed = false;
+        // One wake-up per waiting call for all that is answered here, not one per batch.
+        let _hold = shared.accumulator.pool().hold();
         for event in events.drain(..) {
             let links = &mut links(&mut self.network, &shared.config);
             match event {
