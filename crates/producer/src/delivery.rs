@@ -2,7 +2,9 @@
 //!
 //! One [`Completion`] per batch; a record's [`Delivery`] is that completion and an index (CMPL-1). Futures, callbacks and
 //! waits are three views of it, so that nothing is allocated, sent or woken per record that nobody asked for. A completion
-//! holds no buffer memory: handles are the caller's, and outlive the batch.
+//! holds no buffer memory: handles are the caller's, and outlive the batch. [`split`] is for batches that become several.
+
+mod split;
 
 use std::fmt;
 use std::future::Future;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::split::{Orphans, Split};
 use crate::accumulator::{Charge, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
 use crate::wait;
@@ -59,6 +62,9 @@ impl Delivery {
 
     /// The result if it is there. It can be asked for again, and awaited afterwards.
     pub fn poll_now(&mut self) -> Option<Result<Delivered, DeliveryError>> {
+        if self.completion.as_ref()?.result.get().is_none() {
+            self.follow();
+        }
         let completion = self.completion.as_ref()?;
         let result = completion.result.get()?;
         let outcome = completion.outcome(result, completion.clone(), self.place());
@@ -72,7 +78,7 @@ impl Delivery {
     /// Whether the outcome is there.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.completion.as_ref().is_none_or(|completion| completion.is_done())
+        self.completion.as_ref().is_none_or(|completion| completion.is_settled(self.index))
     }
 
     /// Waits in a plain thread, without limit. `delivery.timeout.ms` bounds the wait while the producer lives.
@@ -146,7 +152,12 @@ impl Future for Delivery {
                 let failure = failure.clone();
                 Poll::Ready(Err(DeliveryError::new(completion, failure, place.index)))
             }
-            None => unreachable!("no result, and no waker could be registered"),
+            None => {
+                // The batch was split: the outcome is to be found elsewhere.
+                this.completion = Some(completion);
+                this.follow();
+                self.poll(cx)
+            }
         }
     }
 }
@@ -157,8 +168,12 @@ impl Drop for Delivery {
         if self.slot < SEEN {
             completion.forget_waker(self.slot);
         }
-        if self.slot != SEEN && matches!(completion.result.get(), Some(BatchResult::Failed(_))) {
-            completion.partition.ledger().count_unseen(1);
+        match completion.result.get() {
+            Some(BatchResult::Failed(_)) if self.slot != SEEN => {
+                completion.partition.ledger().count_unseen(1);
+            }
+            None => completion.handle_dropped(self.index),
+            _ => {}
         }
     }
 }
@@ -246,6 +261,10 @@ const CALLBACK_STEP: usize = 1024;
 pub(crate) struct Completion {
     partition: Arc<Partition>,
     result: OnceLock<BatchResult>,
+    /// Instead of a result: the batch was too large, and its parts have the results (ACC-22).
+    split: OnceLock<Split>,
+    /// Set on parts: what nobody waits for, of all of them together.
+    orphans: Option<Arc<Orphans>>,
     /// Known when the batch leaves its queue.
     records: AtomicU32,
     /// References that are not a user's handle, see [`CompletionRef`].
@@ -262,6 +281,8 @@ impl Completion {
         CompletionRef(Arc::new(Completion {
             partition,
             result: OnceLock::new(),
+            split: OnceLock::new(),
+            orphans: None,
             records: AtomicU32::new(0),
             internal: AtomicUsize::new(1),
             generation,
@@ -275,8 +296,9 @@ impl Completion {
         &self.partition
     }
 
+    /// Whether it has come to its end: with a result, or in parts.
     pub(crate) fn is_done(&self) -> bool {
-        self.result.get().is_some()
+        self.result.get().is_some() || self.split.get().is_some()
     }
 
     pub(crate) fn set_records(&self, records: u32) {
@@ -309,6 +331,7 @@ impl Completion {
         let records = u64::from(self.records.load(Ordering::Acquire));
         let failed = matches!(result, BatchResult::Failed(_));
         let kind = (&result).into();
+        debug_assert!(self.split.get().is_none(), "the parts of a split batch have the outcomes");
         if let Err(result) = self.result.set(result) {
             self.log_second_result(&result);
             return false;
@@ -320,9 +343,12 @@ impl Completion {
             // A handle dropped at this very moment may be missed or counted twice; the number feeds a warning.
             let handles =
                 Arc::strong_count(self).saturating_sub(self.internal.load(Ordering::Relaxed)) as u64;
-            self.partition
-                .ledger()
-                .count_unseen(records.saturating_sub(handles + callbacks.entries.len() as u64));
+            let unseen = records.saturating_sub(callbacks.entries.len() as u64);
+            let unseen = match &self.orphans {
+                None => unseen.saturating_sub(handles),
+                Some(orphans) => orphans.claim(unseen), // not every handle has come here yet
+            };
+            self.partition.ledger().count_unseen(unseen);
         }
         woken.into_iter().flatten().for_each(Waker::wake);
         if let Some(charge) = callbacks.charges.first() {
@@ -377,10 +403,10 @@ impl Completion {
         }
     }
 
-    /// Puts `waker` into the handle's slot. `false`: the result has arrived meanwhile.
+    /// Puts `waker` into the handle's slot. `false`: the result has arrived meanwhile, or the batch was split.
     fn register(&self, slot: &mut u32, waker: &Waker) -> bool {
         let mut wakers = self.wakers.lock();
-        if self.result.get().is_some() {
+        if self.is_done() {
             return false;
         }
         let old = wakers.put(slot, waker);

@@ -39,8 +39,7 @@
 //! * Memory is bounded by `buffer.memory`, and belongs to a request until that request has ended.
 //! * Configuration keys are Kafka's; a wrong one is refused with the right one beside it. See [`ProducerBuilder`].
 //!
-//! Not there yet: transactions, TLS and SASL, interceptors, partitioners of one's own, splitting of batches that a broker finds
-//! too large. Their keys are refused by name.
+//! Not there yet: transactions, TLS and SASL, interceptors, partitioners of one's own. Their keys are refused by name.
 //!
 //! # Inside
 //!

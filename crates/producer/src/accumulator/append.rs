@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::pool::Chunk;
 use super::queue::{Partition, Queue, TopicState};
+use super::split::BatchId;
 use super::{Accumulator, codec_pool};
 use crate::delivery::{Callback, Delivery, PlaceInBatch};
 use crate::partitioner;
@@ -212,9 +213,9 @@ impl Accumulator {
         let timestamp = record.timestamp.unwrap_or_else(|| clock.last_wall_ms());
         // ACC-3; but CFG-11: a batch.size of 0 or 1 means one record per batch, and the estimate has room for two small ones
         let limit =
-            if self.settings.batch_size == 1 { 1 } else { self.settings.batch_size.max(candidate.size) };
+            if self.settings.batch_size == 1 { 1 } else { self.batch_limit(partition).max(candidate.size) };
         let scale = self.codec.scale(partition.ratio());
-        let id = queue.next_id;
+        let id = BatchId::number(queue.next_id);
         queue.next_id += 1;
         let raw_limit = self.settings.max_request_size.max(candidate.size);
         let mut batch = Batch::open(partition.clone(), id, chunk, limit, raw_limit, scale, now_ms);

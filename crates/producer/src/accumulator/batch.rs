@@ -12,6 +12,7 @@ use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, RecordSize, Stamp};
 
 use super::pool::Chunk;
 use super::queue::Partition;
+use super::split::BatchId;
 use crate::delivery::{Completion, CompletionRef};
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::record::{Header, Record, TopicName};
@@ -23,9 +24,9 @@ pub(crate) struct Batch {
     pub(super) pieces: Vec<Piece>,
     pub(super) builder: BatchBuilder,
     pub(super) state: State,
-    pub(super) id: u64,
+    pub(super) id: BatchId,
     /// Write limit, in estimated bytes: `batch.size`, or the first record's estimate if that is larger (ACC-3).
-    limit: usize,
+    pub(super) limit: usize,
     /// The same in uncompressed bytes: a batch that does not shrink after all must still go into a request.
     raw_limit: usize,
     /// Estimated bytes per uncompressed byte, in 1/65536 (ACC-5). 65536 without compression.
@@ -46,8 +47,12 @@ pub(crate) struct Batch {
     pub(super) max_record: usize,
     /// It has left its queue, and is counted as such.
     pub(super) is_out: bool,
-    /// It was taken out to be sent.
+    /// It was taken out to be sent, or is part of a batch of which an earlier attempt may have been written.
     pub(super) was_drained: bool,
+    /// It is part of a batch that was too large (ACC-8).
+    pub(super) is_split: bool,
+    /// Its header is written; from then on only its stamp may change.
+    has_header: bool,
     /// Bytes of records when the sender last looked: does it grow?
     pub(super) seen_len: usize,
 }
@@ -71,23 +76,36 @@ pub(crate) enum State {
 impl Batch {
     pub(super) fn open(
         partition: Arc<Partition>,
-        id: u64,
+        id: BatchId,
         chunk: Chunk,
         limit: usize,
         raw_limit: usize,
         scale: u64,
         now_ms: u64,
     ) -> Batch {
+        let mut batch = Batch::with(Completion::open(partition.clone()), partition, id, chunk, now_ms);
+        (batch.limit, batch.raw_limit, batch.scale) = (limit, raw_limit, scale);
+        batch
+    }
+
+    /// A batch that takes whatever is appended.
+    pub(super) fn with(
+        completion: CompletionRef,
+        partition: Arc<Partition>,
+        id: BatchId,
+        chunk: Chunk,
+        now_ms: u64,
+    ) -> Batch {
         Batch {
-            completion: Completion::open(partition.clone()),
+            completion,
             partition,
             pieces: vec![Piece { chunk, used: HEADER_LEN }],
             builder: BatchBuilder::new(),
             state: State::Open,
             id,
-            limit,
-            raw_limit,
-            scale,
+            limit: usize::MAX,
+            raw_limit: usize::MAX,
+            scale: 1 << 16,
             codec: Codec::None,
             payload_len: 0,
             created_ms: now_ms,
@@ -100,6 +118,8 @@ impl Batch {
             max_record: 0,
             is_out: false,
             was_drained: false,
+            is_split: false,
+            has_header: false,
             seen_len: 0,
         }
     }
@@ -135,6 +155,11 @@ impl Batch {
         self.stamp = (stamp != Stamp::NONE).then_some(stamp);
     }
 
+    /// The stamp it is to have (ACC-22); it is written when the batch is sent. The sender may still decide otherwise.
+    pub(super) fn inherit_stamp(&mut self, stamp: Stamp) {
+        self.stamp = Some(stamp);
+    }
+
     /// The bytes to write, in order.
     pub(crate) fn slices<'a>(&'a self, out: &mut Vec<IoSlice<'a>>) {
         out.extend(self.pieces.iter().map(|piece| IoSlice::new(&piece.chunk.bytes()[..piece.used])));
@@ -155,12 +180,18 @@ impl Batch {
         self.created_ms
     }
 
-    /// Copies of its records, for reports on what was not delivered. `limit` bounds what a compressed batch may grow to.
-    pub(crate) fn records(&self, limit: usize) -> Vec<Record> {
+    /// A copy of its bytes. The header is there if it was drained.
+    pub(super) fn copy(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_len());
         for piece in &self.pieces {
             bytes.extend_from_slice(&piece.chunk.bytes()[..piece.used]);
         }
+        bytes
+    }
+
+    /// Copies of its records, for reports on what was not delivered. `limit` bounds what a compressed batch may grow to.
+    pub(crate) fn records(&self, limit: usize) -> Vec<Record> {
+        let mut bytes = self.copy();
         let Some(head) = bytes.first_chunk_mut::<HEADER_LEN>() else { return Vec::new() };
         let (codec, payload_len) = match self.state {
             State::Ready => (self.codec, self.payload_len),
@@ -219,7 +250,7 @@ impl Batch {
     }
 
     #[inline]
-    fn uncompressed_len(&self) -> usize {
+    pub(super) fn uncompressed_len(&self) -> usize {
         HEADER_LEN + self.builder.records_len()
     }
 
@@ -270,8 +301,8 @@ impl Batch {
 
     /// It leaves its queue: writes the header. Outside the partition's lock.
     pub(super) fn finish(&mut self) {
-        if self.stamp.is_some() {
-            return; // it was out before; its header is written and stamped
+        if std::mem::replace(&mut self.has_header, true) {
+            return; // it was out before, and may be stamped
         }
         if let Some(head) =
             self.pieces.first_mut().and_then(|piece| piece.chunk.bytes_mut().first_chunk_mut())

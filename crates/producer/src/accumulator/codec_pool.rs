@@ -14,6 +14,7 @@ use rohrpost_record::{BatchBuilder, Codec, Compression, Compressor, HEADER_LEN};
 
 use super::batch::{Batch, Piece, State};
 use super::queue::Partition;
+use super::split::BatchId;
 use crate::wait::SenderWake;
 
 /// A few threads that compress closed batches; started with the first batch.
@@ -50,7 +51,7 @@ struct Bench {
 /// A closed batch's records on their way through the codec.
 pub(crate) struct Job {
     partition: Arc<Partition>,
-    id: u64,
+    id: BatchId,
     pieces: Vec<Piece>,
     builder: BatchBuilder,
 }
@@ -250,6 +251,11 @@ impl Ratio {
             ratio
         };
         self.0.store(next.to_bits(), Ordering::Relaxed);
+    }
+
+    /// A batch with this ratio was too large: nothing is expected of the codec until it has shown itself again (ACC-6).
+    pub(crate) fn reset(&self, observed: f32) {
+        self.0.store(observed.max(1.0).to_bits(), Ordering::Relaxed);
     }
 }
 

@@ -114,6 +114,13 @@ impl Ledger {
         wake.into_iter().for_each(Waker::wake);
     }
 
+    /// A batch has become so many parts, which a flush waits for in its stead (FLU-2).
+    pub(crate) fn split_batch(&self, generation: u64, parts: usize) {
+        if let Some(count) = self.flushes.lock().incomplete.get_mut(&generation) {
+            *count += parts.saturating_sub(1);
+        }
+    }
+
     /// A batch left its queue with this many records.
     pub(crate) fn taken_out(&self, records: u64) {
         self.out.fetch_add(records, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 //! * [`line`] is where calls wait that find no room, or a topic that is not known;
 //! * [`codec_pool`] compresses closed batches;
 //! * [`ready`] tells the sender which brokers have data, and gives it the batches;
+//! * [`split`] makes smaller batches of one that a broker found too large;
 //! * [`batch`] is what travels; [`ledger`] knows what is still open.
 
 mod append;
@@ -17,6 +18,7 @@ mod line;
 mod pool;
 mod queue;
 mod ready;
+mod split;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub(crate) use self::ledger::{Counts, FlushWait};
 pub(crate) use self::pool::{Charge, Chunk, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
+pub(crate) use self::split::SplitPart;
 
 use self::codec_pool::CodecPool;
 use self::ledger::Ledger;

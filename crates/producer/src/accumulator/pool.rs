@@ -38,7 +38,8 @@ struct PoolShared {
 }
 
 struct Inner {
-    /// Never granted to anyone. Below 0 only by what callbacks were charged over it.
+    /// Never granted to anyone. Below 0 only by what callbacks were charged over it, and by what the parts of a split batch take
+    /// more than the batch did.
     available: isize,
     /// Chunks kept for use: by class, see [`PoolShared::class`]. They count as available.
     free: Vec<Vec<Box<[u8]>>>,
@@ -144,6 +145,18 @@ impl Pool {
         }
         inner.available -= to_isize(bytes);
         Some(Charge { bytes, pool: self.clone() })
+    }
+
+    /// Charges memory that is there already, whether there is room or not: the parts of a batch that was too large (ACC-22).
+    pub(crate) fn adopt(&self, data: Box<[u8]>) -> Chunk {
+        let mut garbage = Vec::new();
+        let bytes = data.len();
+        {
+            let mut inner = self.0.inner.lock();
+            inner.available -= to_isize(bytes);
+            self.0.trim(&mut inner, &mut garbage);
+        }
+        Chunk { data, charge: Charge { bytes, pool: self.clone() } }
     }
 
     /// Takes a place in the line. `known`: partitions the topic is known to have.
@@ -399,6 +412,17 @@ impl Charge {
     /// Lets whoever waits have what came back, in spite of a hold: what comes now may take its time.
     pub(crate) fn hand_on(&self) {
         self.pool.hand_on(0);
+    }
+
+    /// Hands a part of it on.
+    pub(crate) fn take(&mut self, bytes: usize) -> Charge {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Charge { bytes, pool: self.pool.clone() }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

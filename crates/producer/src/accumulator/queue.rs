@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use super::batch::Batch;
 use super::codec_pool::Ratio;
 use super::ledger::Ledger;
+use super::split::SizeLimit;
 use crate::metadata::TopicMetadata;
 use crate::partitioner::Sticky;
 
@@ -31,6 +32,7 @@ pub(crate) struct TopicCommon {
     name: Arc<str>,
     id: u32,
     pub(crate) ratio: Ratio,
+    pub(super) size_limit: SizeLimit,
 }
 
 /// A partition that was sent to.
@@ -50,14 +52,19 @@ pub(crate) struct Queue {
     pub(crate) listed: bool,
     /// Bytes of the partition's last closed batch: how large the next one's first chunk should be.
     pub(crate) last_len: usize,
-    /// Names batches within the partition.
+    /// Numbers batches within the partition.
     pub(crate) next_id: u64,
 }
 
 impl TopicState {
     pub(crate) fn new(name: Arc<str>, id: u32, seed: u64) -> TopicState {
         TopicState {
-            common: Arc::new(TopicCommon { name, id, ratio: Ratio::default() }),
+            common: Arc::new(TopicCommon {
+                name,
+                id,
+                ratio: Ratio::default(),
+                size_limit: SizeLimit::default(),
+            }),
             known: AtomicU32::new(0),
             waiters: AtomicU32::new(0),
             used: AtomicU32::new(0),
@@ -188,6 +195,11 @@ impl Partition {
     pub(crate) fn ratio(&self) -> &Ratio {
         &self.topic.ratio
     }
+
+    /// What the topic's brokers have refused as too large (ACC-23).
+    pub(super) fn size_limit(&self) -> &SizeLimit {
+        &self.topic.size_limit
+    }
 }
 
 impl Queue {
@@ -195,6 +207,16 @@ impl Queue {
     #[inline]
     pub(crate) fn open_batch(&mut self) -> Option<&mut Batch> {
         self.batches.back_mut().filter(|batch| batch.is_open())
+    }
+
+    /// Where a batch goes that comes back: by its number if it has a stamp, else to the front (ACC-21).
+    pub(super) fn place_of(&self, batch: &Batch) -> usize {
+        batch.stamp().map_or(0, |_| {
+            // By number, which grows with each batch of the partition: sequences are given in that order, and unlike them it
+            // holds across a wrap (IDM-3) and across epochs, when one batch has its new stamp and a later one not yet (IDM-6).
+            // A handful at most: batches with a stamp were in flight, or are parts of one that was.
+            self.batches.iter().take_while(|other| other.id < batch.id).count()
+        })
     }
 
     /// Whether every batch is full; so is an empty queue (PAR-7). Only the last one can be not full.

@@ -229,12 +229,7 @@ impl Accumulator {
         self.ledger.put_back(batch.record_count().into());
         let partition = batch.partition.clone();
         let mut queue = partition.queue.lock();
-        let at = batch.stamp().map_or(0, |_| {
-            // By number, which grows with each batch of the partition: sequences are given in that order, and unlike them it
-            // holds across a wrap (IDM-3) and across epochs, when one batch has its new stamp and a later one not yet (IDM-6).
-            // A handful at most: batches with a stamp were in flight.
-            queue.batches.iter().take_while(|other| other.id < batch.id).count()
-        });
+        let at = queue.place_of(&batch);
         queue.batches.insert(at, batch);
         self.list(&partition, &mut queue);
     }

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub records_retried: u64,
     /// Batches that were put back to be sent again.
     pub batches_retried: u64,
+    /// Batches that a broker found too large and that were sent again in parts (`batch-split-total`).
+    pub batches_split: u64,
     /// Batches in requests, counted each time.
     pub batches_sent: u64,
     /// Produce requests sent.
@@ -64,6 +66,7 @@ impl Metrics {
             records_pending: counts.pending,
             records_retried: stats.records_retried.load(Ordering::Relaxed),
             batches_retried: stats.batches_retried.load(Ordering::Relaxed),
+            batches_split: stats.batches_split.load(Ordering::Relaxed),
             batches_sent: stats.batches_sent.load(Ordering::Relaxed),
             produce_requests: stats.produce_requests.load(Ordering::Relaxed),
             requests_in_flight: stats.requests_in_flight.load(Ordering::Relaxed),

@@ -112,6 +112,7 @@ impl SenderCore {
             may_be_written: entry.may_be_written,
             resequenced: entry.resequenced,
             may_retry: false,
+            may_split: false,
         };
         entry.last_error = Some(code);
         entry.may_be_written |= code.is_error() && retry::may_have_written(code);
@@ -119,6 +120,8 @@ impl SenderCore {
         let facts = Facts {
             idempotent: self.idempotence.is_some(),
             may_retry: self.may_retry(&batch, now_ms),
+            // RTY-2: a split is no attempt
+            may_split: records > 1 && self.may_go_on(&batch, now_ms),
             ..facts
         };
         match retry::verdict(&facts) {
@@ -138,6 +141,7 @@ impl SenderCore {
                 self.wants_new_epoch(&batch.partition().clone(), Bump::Yes);
                 self.retry(batch, code, told.error_message, now_ms);
             }
+            Verdict::Split => self.split_batch(batch, told.error_message, now_ms),
             Verdict::Fail => {
                 let message = told.error_message.map(str::to_owned).or_else(|| advice(code));
                 self.fail_batch(batch, Reason::Broker(code), message);
@@ -172,11 +176,13 @@ impl SenderCore {
 
     /// RTY-2
     fn may_retry(&self, batch: &Batch, now_ms: u64) -> bool {
-        let config = &self.shared.config;
-        now_ms.saturating_sub(batch.created_ms()) < config.delivery_timeout_ms
-            && batch.attempts() < config.retries
-            && !self.forced
-            && self.fatal.is_none()
+        batch.attempts() < self.shared.config.retries && self.may_go_on(batch, now_ms)
+    }
+
+    /// Its time is not over, and the producer's is not either.
+    fn may_go_on(&self, batch: &Batch, now_ms: u64) -> bool {
+        let age_ms = now_ms.saturating_sub(batch.created_ms());
+        age_ms < self.shared.config.delivery_timeout_ms && !self.forced && self.fatal.is_none()
     }
 
     fn retry(&mut self, batch: Batch, code: ErrorCode, message: Option<&str>, now_ms: u64) {
@@ -376,7 +382,7 @@ fn unanswered(code: ErrorCode) -> &'static str {
 }
 
 /// What would help, where the code alone does not say it.
-fn advice(code: ErrorCode) -> Option<String> {
+pub(super) fn advice(code: ErrorCode) -> Option<String> {
     match code {
         ErrorCode::MESSAGE_TOO_LARGE => Some(
             "the batch is larger than the topic's max.message.bytes allows: raise that, or lower batch.size (and \

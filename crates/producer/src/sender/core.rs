@@ -68,6 +68,7 @@ pub(crate) struct SenderStats {
     pub(crate) batches_sent: AtomicU64,
     pub(crate) records_retried: AtomicU64,
     pub(crate) batches_retried: AtomicU64,
+    pub(crate) batches_split: AtomicU64,
     pub(crate) epoch_bumps: AtomicU64,
     pub(crate) connections: AtomicU64,
     /// A producer id is there, or none is needed (CON-8).

@@ -7,6 +7,7 @@
 //! * `partition`: what is known of the batches of one partition between their first request and their end.
 //! * `idempotence`: producer id, epoch, sequence arithmetic (IDM-0 to IDM-16).
 //! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
+//! * `split`: batches that a broker found too large are sent again in parts (ACC-22).
 //! * `request`: requests as the core hands them out, and their frames.
 //! * `driver`: the thread that owns the sockets and the clock.
 //!
@@ -28,6 +29,9 @@ mod partition;
 mod properties;
 pub(crate) mod request;
 mod retry;
+mod split;
+#[cfg(test)]
+mod split_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rohrpost_protocol::{ErrorCode, Uuid};
 use rohrpost_record::Stamp;
 
 use super::idempotence::{Identity, is_before, sequence_after};
-use crate::accumulator::{Batch, HeadInfo, Partition};
+use crate::accumulator::{Batch, HeadInfo, Partition, SplitPart};
 use crate::delivery::{Completion, CompletionRef};
 use crate::outcome::BatchResult;
 
@@ -186,6 +186,24 @@ impl PartitionState {
             });
             self.entries.len() - 1
         })
+    }
+
+    /// A batch has become parts, which take its place (ACC-22). What its attempts leave open is open for each of them, and they
+    /// count as in flight: their sequences are taken.
+    pub(super) fn split(&mut self, at: usize, parts: Vec<SplitPart>) {
+        let behind = self.entries.split_off(at + 1);
+        let Some(whole) = self.entries.pop_back() else { return };
+        self.entries.extend(parts.into_iter().map(|part| Entry {
+            completion: part.completion,
+            created_ms: whole.created_ms,
+            stamp: part.stamp,
+            place: Place::Queued,
+            may_be_written: whole.may_be_written,
+            attempts: whole.attempts,
+            resequenced: 0,
+            last_error: whole.last_error,
+        }));
+        self.entries.extend(behind);
     }
 
     pub(super) fn find(&self, completion: &Arc<Completion>) -> Option<usize> {

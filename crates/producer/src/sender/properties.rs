@@ -87,6 +87,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What makes batches too large for a broker (ACC-22); one record never is.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    message_max_bytes: Option<usize>,
+    compresses: bool,
+}
+
+fn sizes() -> impl Strategy<Value = Sizes> {
+    (prop::option::of(90..250_usize), any::<bool>())
+        .prop_map(|(message_max_bytes, compresses)| Sizes { message_max_bytes, compresses })
+}
+
 struct Run {
     world: World,
     /// Value, partition, handle; values grow in append order.
@@ -96,8 +108,12 @@ struct Run {
 }
 
 impl Run {
-    fn new(settings: &[(&str, &str)]) -> Run {
-        Run { world: World::warm(settings), sent: Vec::new(), late: Vec::new() }
+    fn new(settings: &[(&str, &str)], sizes: Sizes) -> Run {
+        let mut settings = settings.to_vec();
+        settings.push(("compression.type", if sizes.compresses { "lz4" } else { "none" }));
+        let mut world = World::warm(&settings);
+        world.cluster.message_max_bytes = sizes.message_max_bytes;
+        Run { world, sent: Vec::new(), late: Vec::new() }
     }
 
     fn step(&mut self, step: &Step) {
@@ -197,9 +213,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn with_idempotence_records_end_truly_once_and_in_order(steps in prop::collection::vec(step(), 1..120)) {
-        // CMPL-8, IDM-4, IDM-5, IDM-6, IDM-11, IDM-12, IDM-16, THR-3, ACC-25
-        let mut run = Run::new(&[("delivery.timeout.ms", "6000"), ("request.timeout.ms", "2000")]);
+    fn with_idempotence_records_end_truly_once_and_in_order(steps in prop::collection::vec(step(), 1..120), sizes in sizes()) {
+        // CMPL-8, IDM-4, IDM-5, IDM-6, IDM-11, IDM-12, IDM-16, THR-3, ACC-22, ACC-25
+        let mut run = Run::new(&[("delivery.timeout.ms", "6000"), ("request.timeout.ms", "2000")], sizes);
         steps.iter().for_each(|step| run.step(step));
         let acked = run.finish();
         for (partition, acked) in acked.iter().enumerate() {
@@ -212,21 +228,22 @@ proptest! {
     }
 
     #[test]
-    fn without_idempotence_records_end_truly(steps in prop::collection::vec(step(), 1..80)) {
+    fn without_idempotence_records_end_truly(steps in prop::collection::vec(step(), 1..80), sizes in sizes()) {
         // CMPL-8, THR-3: they may be repeated and out of order, but no outcome is false.
         let mut run = Run::new(&[
             ("enable.idempotence", "false"),
             ("acks", "1"),
             ("delivery.timeout.ms", "6000"),
             ("request.timeout.ms", "2000"),
-        ]);
+        ], sizes);
         steps.iter().for_each(|step| run.step(step));
         run.finish();
     }
 
     #[test]
     fn with_one_request_in_flight_records_keep_their_order_without_idempotence(
-        steps in prop::collection::vec(step(), 1..80)
+        steps in prop::collection::vec(step(), 1..80),
+        sizes in sizes()
     ) {
         // THR-3, ACC-20. Late requests are left out: without sequences a broker cannot tell them from new ones.
         let mut run = Run::new(&[
@@ -234,7 +251,7 @@ proptest! {
             ("max.in.flight.requests.per.connection", "1"),
             ("delivery.timeout.ms", "6000"),
             ("request.timeout.ms", "2000"),
-        ]);
+        ], sizes);
         for step in &steps {
             match step {
                 Step::Cut { node, served, timed_out, .. } => {
@@ -254,10 +271,11 @@ proptest! {
 
     #[test]
     fn brokers_that_forget_the_producer_never_end_or_stop_it(
-        steps in prop::collection::vec((step(), 0..30_u8), 1..80)
+        steps in prop::collection::vec((step(), 0..30_u8), 1..80),
+        sizes in sizes()
     ) {
         // IDM-15: as after an unclean election. Records may be repeated then; no outcome is false, and nothing hangs.
-        let mut run = Run::new(&[("delivery.timeout.ms", "6000"), ("request.timeout.ms", "2000")]);
+        let mut run = Run::new(&[("delivery.timeout.ms", "6000"), ("request.timeout.ms", "2000")], sizes);
         for (step, forget) in &steps {
             if *forget < 3 {
                 run.world.cluster.forget_producers(usize::from(*forget));

@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) resequenced: u32,
     /// RTY-2: younger than `delivery.timeout.ms`, retries left, and the producer neither closed by force nor failed.
     pub(super) may_retry: bool,
+    /// ACC-22: more than one record, in time, and the producer neither closed by force nor failed.
+    pub(super) may_split: bool,
 }
 
 /// What to do with the batch.
@@ -33,6 +35,8 @@ pub(super) enum Verdict {
     Retry,
     /// Send it again in a new epoch, since this one cannot go on for the partition (IDM-6).
     RetryInNewEpoch,
+    /// Send it again in parts (ACC-22).
+    Split,
     /// It fails.
     Fail,
     /// The records that the broker named fail, and the others with them (ERR-3).
@@ -42,7 +46,7 @@ pub(super) enum Verdict {
 }
 
 pub(super) fn verdict(facts: &Facts) -> Verdict {
-    let Facts { code, idempotent, is_lowest, may_be_written, resequenced, may_retry } = *facts;
+    let Facts { code, idempotent, is_lowest, may_be_written, resequenced, may_retry, may_split } = *facts;
     let retry_or_fail = if may_retry { Verdict::Retry } else { Verdict::Fail };
     match code.class() {
         // IDM-10
@@ -61,7 +65,8 @@ pub(super) fn verdict(facts: &Facts) -> Verdict {
         ErrorClass::Epoch if idempotent && may_retry && !may_be_written => Verdict::RetryInNewEpoch,
         // ERR-4. A producer without idempotence has nothing to lose: the batch fails alone.
         ErrorClass::Fatal | ErrorClass::Fenced if idempotent => Verdict::Fatal,
-        // ACC-22 belongs here: a batch of more than one record is split. Until then it fails, and says which setting helps.
+        // ACC-22: a single record that is too large fails.
+        ErrorClass::Split if may_split => Verdict::Split,
         ErrorClass::Split => Verdict::Fail,
         ErrorClass::FailRecord => Verdict::FailRecords,
         _ if code.is_retriable() => retry_or_fail,
@@ -90,6 +95,7 @@ mod tests {
             may_be_written: false,
             resequenced: 0,
             may_retry: true,
+            may_split: true,
         }
     }
 
@@ -108,6 +114,17 @@ mod tests {
         ] {
             assert_eq!(verdict(&facts(code)), Verdict::Retry, "{code}");
             assert_eq!(verdict(&Facts { may_retry: false, ..facts(code) }), Verdict::Fail, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_is_split_whatever_retries_are_left() {
+        // ACC-22, RTY-2
+        let refused = facts(ErrorCode::MESSAGE_TOO_LARGE);
+        for may_be_written in [false, true] {
+            let refused = Facts { may_retry: false, may_be_written, ..refused };
+            assert_eq!(verdict(&refused), Verdict::Split);
+            assert_eq!(verdict(&Facts { may_split: false, ..refused }), Verdict::Fail, "a single record");
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct ToyCluster {
     pub(super) identities_asked: usize,
     /// What Metadata was asked: topics, and whether they may be created.
     pub(super) questions: Vec<(Vec<String>, bool)>,
+    /// `message.max.bytes`, if there is a limit.
+    pub(super) message_max_bytes: Option<usize>,
 }
 
 pub(super) struct ToyTopic {
@@ -85,6 +87,8 @@ pub(super) struct WireBatch {
     pub(super) epoch: i16,
     pub(super) sequence: i32,
     pub(super) values: Vec<u64>,
+    /// Bytes, header included.
+    pub(super) len: usize,
 }
 
 /// An answer for one partition.
@@ -340,6 +344,10 @@ impl ToyCluster {
         if partition.leader != node {
             return Answer::error(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         }
+        // Before anything else is looked at, duplicates included, as leaders do.
+        if self.message_max_bytes.is_some_and(|max| batch.len > max) {
+            return Answer::error(ErrorCode::MESSAGE_TOO_LARGE);
+        }
         let base_offset = partition.log.len() as i64;
         if batch.producer_id >= 0 {
             let last = ((batch.sequence as u32 + batch.values.len() as u32 - 1) & 0x7fff_ffff) as i32;
@@ -518,6 +526,7 @@ fn wire(batch: &Batch) -> WireBatch {
         epoch: header.producer_epoch,
         sequence: header.base_sequence,
         values: values.collect(),
+        len: bytes.len(),
     }
 }
 

@@ -1,0 +1,210 @@
+//! A batch that a broker found too large becomes smaller ones (ACC-22), and its topic remembers the size (ACC-23).
+//!
+//! The parts stand in the queue where the batch would stand, in order, closed, as old as the batch. They hold the same records, so
+//! that whatever was numbered behind the batch keeps its number. A part has at least one record fewer than its batch: splitting
+//! ends.
+//!
+//! Memory: nothing is waited for, or a full pool could never be emptied. The parts are charged to `buffer.memory` whether there is
+//! room or not, and the batch's own charge goes back after that. Without compression they differ by the parts' headers. With it,
+//! the parts take their uncompressed size until they are compressed: `buffer.memory` can be exceeded for that long by the
+//! uncompressed size of the batches that are being split, each at most `max.request.size`. Until it is below its bound again,
+//! the pool gives nothing to appends.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rohrpost_record::{BatchBuilder, HEADER_LEN, Header, Stamp, increment_sequence};
+
+use super::Accumulator;
+use super::batch::Batch;
+use super::pool::Chunk;
+use super::queue::Partition;
+use crate::delivery::CompletionRef;
+
+/// Names a batch within its partition, and orders it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BatchId {
+    /// Grows with each batch that is opened.
+    number: u64,
+    /// Of a part: where its first record stood in the batch that was opened.
+    first_record: u32,
+}
+
+/// The size that batches of a topic stay below (ACC-23).
+pub(crate) struct SizeLimit(AtomicUsize);
+
+/// A part of a batch, as the sender needs to know it.
+pub(crate) struct SplitPart {
+    pub(crate) completion: CompletionRef,
+    /// The place of its records in the batch's sequences.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+impl Accumulator {
+    /// Splits a batch that was refused as too large, and puts its parts where it would stand. Their attempts count from 0 (RTY-2).
+    /// `may_be_written`: an earlier attempt may have written it. Without a way to split it, it comes back.
+    pub(crate) fn split(
+        &self,
+        batch: Batch,
+        may_be_written: bool,
+        now_ms: u64,
+    ) -> Result<Vec<SplitPart>, Box<Batch>> {
+        let own = batch.encoded_len();
+        let target = self.split_target(&batch);
+        let Some(drafts) = Draft::refill(&batch, target).filter(|drafts| drafts.len() > 1) else {
+            return Err(Box::new(batch));
+        };
+        let partition = batch.partition.clone();
+        let ratio = (own - HEADER_LEN) as f32 / batch.builder.records_len().max(1) as f32;
+        partition.ratio().reset(ratio); // ACC-6
+        partition.size_limit().learn(own, batch.max_record);
+
+        let counts: Vec<u32> = drafts.iter().map(|draft| draft.builder.count()).collect();
+        let completions = batch.completion().split(&counts);
+        let (mut parts, mut told, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first_record = 0;
+        for (draft, completion) in drafts.into_iter().zip(completions) {
+            let id = BatchId { first_record: batch.id.first_record + first_record, ..batch.id };
+            let stamp = batch.stamp().map(|stamp| Stamp {
+                base_sequence: increment_sequence(stamp.base_sequence, first_record as i32),
+                ..stamp
+            });
+            first_record += draft.builder.count();
+            told.push(SplitPart { completion: completion.clone(), stamp });
+            let chunk = self.pool.adopt(draft.bytes.into_boxed_slice());
+            let mut part = Batch::with(completion, partition.clone(), id, chunk, batch.created_ms);
+            part.fill(draft.builder, draft.max_record);
+            if let Some(stamp) = stamp {
+                part.inherit_stamp(stamp);
+            }
+            part.since_ms = now_ms;
+            part.leader_epoch = batch.leader_epoch;
+            part.is_split = true;
+            part.was_drained = may_be_written;
+            jobs.extend(self.codec.close(&mut part));
+            parts.push(part);
+        }
+        let expiry_ms = batch.created_ms.saturating_add(self.settings.delivery_timeout_ms);
+        self.next_expiry_ms.fetch_min(expiry_ms, Ordering::Relaxed);
+        self.ledger.put_back(batch.record_count().into());
+        let limit = self.batch_limit(&partition);
+        {
+            let mut queue = partition.queue.lock();
+            let at = queue.place_of(&parts[0]);
+            for (offset, part) in parts.into_iter().enumerate() {
+                queue.batches.insert(at + offset, part);
+            }
+            if let Some(open) = queue.open_batch() {
+                open.limit = open.limit.min(limit.max(open.max_record)); // ACC-23
+            }
+            self.list(&partition, &mut queue);
+        }
+        jobs.into_iter().for_each(|job| self.codec.submit(job));
+        drop(batch); // its memory goes back when the parts have theirs: see above
+        Ok(told)
+    }
+
+    /// The write limit of a new batch: `batch.size`, or less if the topic's brokers refused that (ACC-3, ACC-23).
+    #[inline]
+    pub(super) fn batch_limit(&self, partition: &Partition) -> usize {
+        self.settings.batch_size.min(partition.size_limit().get())
+    }
+
+    /// ACC-22: the parts' size in uncompressed bytes, header included. Less than the batch's own, or nothing would be gained; so a
+    /// batch of at most `batch.size` is halved the first time already, where Kafka makes the same batch once more.
+    fn split_target(&self, batch: &Batch) -> usize {
+        let (own, raw) = (batch.encoded_len(), batch.uncompressed_len());
+        let wish = if batch.is_split { own / 2 } else { self.settings.batch_size };
+        let wish = wish.min(partition_limit(batch));
+        let wish = if wish < raw { wish } else { own / 2 };
+        wish.max(batch.max_record).min(raw - 1)
+    }
+}
+
+fn partition_limit(batch: &Batch) -> usize {
+    batch.partition.size_limit().get()
+}
+
+impl BatchId {
+    pub(super) fn number(number: u64) -> BatchId {
+        BatchId { number, first_record: 0 }
+    }
+}
+
+impl Default for SizeLimit {
+    fn default() -> SizeLimit {
+        SizeLimit(AtomicUsize::new(usize::MAX))
+    }
+}
+
+impl SizeLimit {
+    #[inline]
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A batch of `size` bytes with more than one record was refused. What the broker allows is not known; half of that is what its
+    /// parts have, so a size that parts were written with is never exceeded again. For the producer's life: a limit that was
+    /// raised since costs smaller batches, one that is tried out costs refusals.
+    fn learn(&self, size: usize, max_record: usize) {
+        let limit = (size / 2).max(max_record).min(size - 1);
+        self.0.fetch_min(limit, Ordering::Relaxed);
+    }
+}
+
+/// A part before it has memory of the pool.
+struct Draft {
+    /// Room for the header, and the records.
+    bytes: Vec<u8>,
+    builder: BatchBuilder,
+    max_record: usize,
+}
+
+impl Draft {
+    fn new() -> Draft {
+        Draft { bytes: vec![0; HEADER_LEN], builder: BatchBuilder::new(), max_record: 0 }
+    }
+
+    /// Decodes a batch and fills its records into drafts of at most `target` bytes, or one record. `None` if it cannot be read,
+    /// which would be a bug.
+    fn refill(batch: &Batch, target: usize) -> Option<Vec<Draft>> {
+        let bytes = batch.copy();
+        let parsed = rohrpost_record::Batch::parse(&bytes).ok()?;
+        let mut scratch = Vec::new();
+        // What was compressed is known to the byte: nothing grows beyond it.
+        let records = parsed.records(&mut scratch, batch.builder.records_len()).ok()?;
+        let mut drafts = vec![Draft::new()];
+        let mut headers: Vec<Header<'_>> = Vec::new();
+        for record in records {
+            let record = record.ok()?;
+            headers.clear();
+            headers.extend(record.headers());
+            let (timestamp, key, value) = (record.timestamp, record.key, record.value);
+            let mut draft = drafts.last_mut()?;
+            let mut size = draft.builder.measure(timestamp, key, value, &headers);
+            if draft.builder.count() > 0 && draft.bytes.len() + size.total() > target {
+                drafts.push(Draft::new());
+                draft = drafts.last_mut()?;
+                size = draft.builder.measure(timestamp, key, value, &headers);
+            }
+            let start = draft.bytes.len();
+            draft.bytes.resize(start + size.total(), 0);
+            draft.builder.append_measured(&mut draft.bytes[start..], size, timestamp, key, value, &headers);
+            // ACC-8
+            let estimate = BatchBuilder::upper_bound(key, value, &headers);
+            draft.max_record = draft.max_record.max(estimate);
+        }
+        let count: u32 = drafts.iter().map(|draft| draft.builder.count()).sum();
+        (count == batch.record_count()).then_some(drafts)
+    }
+}
+
+impl Batch {
+    /// Takes over records that lie in its first chunk already.
+    fn fill(&mut self, builder: BatchBuilder, max_record: usize) {
+        self.builder = builder;
+        self.max_record = max_record;
+        for piece in &mut self.pieces {
+            piece.used = Chunk::len(&piece.chunk);
+        }
+    }
+}
