@@ -116,6 +116,8 @@ impl Accumulator {
                         _ => {}
                     }
                 }
+                // A chunk would not help, and to look for one again and again would spin until a batch is acknowledged.
+                Step::NoRoom => return Append::NoRoom,
                 Step::Closed => return Append::Closed,
             }
         }
@@ -165,7 +167,7 @@ impl Accumulator {
                     batch.add_chunk(chunk);
                 }
                 if !self.has_room_for_callback(batch, candidate) {
-                    return Step::NeedsChunk(0);
+                    return Step::NoRoom;
                 }
                 let (index, added) = batch.append(record, size, timestamp);
                 batch.max_record = batch.max_record.max(candidate.size);
@@ -282,6 +284,8 @@ enum Step {
     MoveOn,
     /// Memory is needed; so many bytes would be good.
     NeedsChunk(usize),
+    /// There is no room for the callback.
+    NoRoom,
     Closed,
 }
 

@@ -91,3 +91,32 @@ fn a_dropped_accumulator_leaves_no_handle_without_an_outcome() {
     assert_eq!(queued.poll_now().unwrap().unwrap_err().outcome(), Outcome::NotWritten);
     assert_eq!(drained.poll_now().unwrap().unwrap_err().outcome(), Outcome::Unknown);
 }
+
+// CMPL-5, BUF-3
+#[test]
+fn a_callback_without_room_is_told_so_at_once() {
+    let rig = Rig::new(&[Some(1)], Settings { buffer_memory: 9700, ..settings() });
+    let append = |number: u8| {
+        let record = Record::value("v");
+        let captured = [number; 3000];
+        let mut candidate = Candidate {
+            record: &record,
+            size: record.size(),
+            callback: Some(Box::new(move |_| assert_eq!(captured[0], number))),
+            granted: None,
+            goes_first: false,
+            known_at_least: 0,
+        };
+        let append = rig.accumulator.append(&rig.topic, &mut candidate, &rig.clock);
+        (matches!(append, Append::NoRoom), candidate.callback.is_some())
+    };
+    // There is still room for two chunks when there is none for the third callback.
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| tell.send([append(1), append(2), append(3)]).unwrap());
+        let appends = told.recv_timeout(std::time::Duration::from_secs(20));
+        let Ok(appends) = appends else { std::process::abort() };
+        assert_eq!(appends, [(false, false), (false, false), (true, true)]);
+    });
+    assert!(rig.accumulator.pool().available() >= 2048);
+}
