@@ -227,8 +227,11 @@ impl PlaceInBatch {
     fn acked(self, completion: Arc<Completion>, base_offset: i64, log_append_time: i64) -> Delivered {
         Delivered {
             completion,
-            // API-5: base + index, unknown stays unknown
-            offset: if base_offset < 0 { -1 } else { base_offset + i64::from(self.index) },
+            // API-5: base + index, unknown stays unknown, and so does one that no log can have
+            offset: match base_offset.checked_add(i64::from(self.index)) {
+                Some(offset) if base_offset >= 0 => offset,
+                _ => -1,
+            },
             // API-6: the broker's time if it says one
             timestamp: if log_append_time == -1 { self.timestamp } else { log_append_time },
             key_size: self.key_size,
@@ -590,6 +593,11 @@ mod tests {
         };
         assert_eq!(result_of(acked(40, -1)), (Some(42), Some(1000)));
         assert_eq!(result_of(acked(40, 2000)), (Some(42), Some(2000)), "log append time");
+        assert_eq!(
+            result_of(acked(i64::MAX - 1, -1)),
+            (None, Some(1000)),
+            "no such offset: a broker's mistake"
+        );
         assert_eq!(result_of(acked(-1, -1)), (None, Some(1000)), "a duplicate: its offset is not known");
         assert_eq!(result_of(BatchResult::HandedOver), (None, Some(1000)));
         let completion = completion();
