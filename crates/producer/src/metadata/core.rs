@@ -386,6 +386,7 @@ impl MetadataCore {
             answer.brokers.iter().filter_map(|b| Some((b.node_id, node(b.host, b.port, b.rack)?))).collect();
         // Dropped topics leave the snapshot with the next answer.
         snapshot.topics.retain(|topic, _| self.topics.contains_key(topic));
+        snapshot.errors.retain(|topic, _| self.topics.contains_key(topic));
         let mut progress = false;
         for topic in &answer.topics {
             let Some(name) = topic.name else { continue };
@@ -474,6 +475,10 @@ impl MetadataCore {
                     new
                 }
             };
+        }
+        // MET-9: a topic does not lose partitions. An answer that has fewer is old, like one with an older epoch (MET-5).
+        if let Some(old) = old.filter(|old| same_topic && !old.id.is_zero()) {
+            partitions.extend(old.partitions.iter().skip(partitions.len()).cloned());
         }
         entry.is_missing = false;
         self.ever_seen.insert(name.clone());

@@ -217,6 +217,36 @@ fn records_of_a_partition_that_is_gone_fail_at_once() {
 }
 
 #[test]
+fn an_answer_with_fewer_partitions_of_the_same_topic_is_old_and_fails_no_record() {
+    // MET-9: partitions go only with their topic. The broker that answers has not heard yet that the topic has grown.
+    let mut world = World::warm(&[]);
+    world.links.down.insert(3);
+    let mut delivery = world.send(2, 1);
+    world.settle();
+    world.cluster.create("t", 1, &[1, 2]);
+    world.cut(2, false);
+    world.run(200);
+    assert!(delivery.poll_now().is_none());
+    world.cluster.create("t", 1, &[1, 2, 3]);
+    world.links.down.clear();
+    world.serve_all();
+    assert_eq!(acked_at(&mut delivery), Some(0));
+}
+
+#[test]
+fn an_error_of_a_topic_is_forgotten_with_the_topic() {
+    // MET-2: names that callers tried once do not pile up.
+    let mut world = World::warm(&[("metadata.max.age.ms", "1000"), ("metadata.max.idle.ms", "5000")]);
+    for n in 0..50 {
+        world.shared.metadata.want(&format!("missing-{n}").into());
+    }
+    world.run(1000);
+    assert_eq!(world.shared.metadata.snapshot().errors.len(), 50);
+    world.run(7000);
+    assert_eq!(world.shared.metadata.snapshot().errors.len(), 0);
+}
+
+#[test]
 fn an_answer_with_an_older_leader_epoch_is_ignored_unless_the_topic_is_another() {
     // MET-5
     let mut world = World::warm(&[("metadata.max.age.ms", "1000")]);
