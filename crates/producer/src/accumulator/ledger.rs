@@ -216,12 +216,9 @@ impl Future for FlushWait {
         if flushes.oldest() > self.until {
             return Poll::Ready(());
         }
-        if let Some((_, waker)) = flushes.waiting.get_mut(&self.id) {
-            match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => *waker = Some(cx.waker().clone()),
-            }
-        }
+        let old = flushes.waiting.get_mut(&self.id).and_then(|(_, waker)| waker.replace(cx.waker().clone()));
+        drop(flushes);
+        drop(old); // outside the lock: dropping a waker may run foreign code
         Poll::Pending
     }
 }
@@ -278,5 +275,29 @@ mod tests {
         assert_eq!(ledger.report_unseen(10_004), 0);
         assert_eq!(ledger.report_unseen(10_005), 3);
         assert_eq!(ledger.report_unseen(90_000), 0);
+    }
+
+    // FLU-1
+    #[test]
+    fn a_waker_that_is_replaced_may_call_back_when_it_is_dropped() {
+        struct Flushes(Arc<Ledger>);
+        impl std::task::Wake for Flushes {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Flushes {
+            fn drop(&mut self) {
+                assert!(
+                    self.0.flushes.try_lock().is_some(),
+                    "dropped under the lock: a second flush would never return"
+                );
+            }
+        }
+        let ledger = Arc::new(Ledger::default());
+        ledger.open_batch();
+        let mut flush = ledger.begin_flush();
+        let waker = Waker::from(Arc::new(Flushes(ledger.clone())));
+        assert!(Pin::new(&mut flush).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert!(!poll(&mut flush));
     }
 }

@@ -140,7 +140,9 @@ impl Future for ClosedWait<'_> {
             inner.next_id += 1;
             inner.next_id
         });
-        inner.waiting.insert(id, cx.waker().clone());
+        let old = inner.waiting.insert(id, cx.waker().clone());
+        drop(inner);
+        drop(old); // outside the lock: dropping a waker may run foreign code
         Poll::Pending
     }
 }
