@@ -154,7 +154,8 @@ pub(super) async fn reserve(
 ) -> Result<Permit, Refusal> {
     let permit = |chunk: Option<Chunk>| Permit {
         shared: shared.clone(),
-        known: topic.known(),
+        // It was known a moment ago.
+        known: topic.known().max(1),
         topic: topic.clone(),
         chunk,
         reserved: bytes,

@@ -26,7 +26,8 @@ pub(super) async fn known_topic(shared: &Arc<Shared>, topic: &Arc<TopicState>) -
     }
     let mut wait = Wait::new(shared, topic);
     poll_fn(|cx| {
-        if let Err(refusal) = shared.check_open().and_then(|()| wait.look(cx.waker())) {
+        // Watch first: the producer may close, and its sender end, between the two.
+        if let Err(refusal) = wait.look(cx.waker()).and_then(|()| shared.check_open()) {
             return Poll::Ready(Err(refusal));
         }
         if topic.known() > 0 {
@@ -69,10 +70,11 @@ impl Place {
         if !is_known(self.wait.topic.known()) {
             self.wait.look(waker)?;
         }
-        self.wait.shared.check_open()?;
         let known = self.wait.topic.known();
         let pool = self.wait.shared.accumulator.pool();
         let turn = pool.poll(self.ticket, &self.wait.topic, known, waker);
+        // After the waker is in place: who closes wakes it, and after that nobody might.
+        self.wait.shared.check_open()?;
         if is_known(known) && turn == Turn::Go {
             self.granted = self.granted.take().or_else(|| pool.take_grant(self.ticket));
             return Poll::Ready(Ok(()));
