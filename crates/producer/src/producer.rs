@@ -95,7 +95,7 @@ impl Producer {
             }
             let known = !shared.metadata.snapshot().brokers.is_empty()
                 && shared.stats.has_identity.load(Ordering::Acquire);
-            Ok((known && shared.stats.warm_ups_done.load(Ordering::Acquire) >= warm_up).then_some(()))
+            Ok((known && warm_up.is_done()).then_some(()))
         };
         let max_block_ms = shared.config.max_block_ms;
         let waiting = MetadataChange::until(shared, is_there);

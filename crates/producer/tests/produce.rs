@@ -245,6 +245,18 @@ fn a_producer_that_was_connected_sends_at_once() {
 }
 
 #[test]
+fn a_connect_that_failed_does_not_hold_up_the_next_one() {
+    // CON-8
+    let cluster =
+        Cluster::builder().topic("t", 1, 1).config("auto.create.topics.enable", "false").start().unwrap();
+    let producer = producer(&cluster).max_block(Duration::from_secs(2)).build().unwrap();
+    let missing = block_on(producer.connect_to(&["t", "missing"]));
+    assert!(matches!(missing, Err(Refusal::NotConnected { .. })), "{missing:?}");
+    assert_eq!(block_on(producer.connect_to(&["t"])), Ok(()));
+    assert_eq!(block_on(producer.connect()), Ok(()));
+}
+
+#[test]
 fn a_closed_producer_takes_nothing_and_closing_twice_is_fine() {
     // FLU-7, FLU-3
     let cluster = cluster(1);

@@ -22,7 +22,7 @@ mod split;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use parking_lot::{Mutex, RwLock};
 use rohrpost_record::Compression;
@@ -168,9 +168,15 @@ impl Accumulator {
     }
 
     /// No more records: appends are refused, and waiters are woken to find out (BUF-6, FLU-7). What is queued is ready without
-    /// linger (FLU-5).
+    /// linger (FLU-5). When this returns, every record that was accepted is counted and listed: appends that were under way have
+    /// ended. Call it without any lock held.
     pub(crate) fn set_closing(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        // The other half of the fence in `partition_or_new`: a partition that is made now is either seen here, or its maker
+        // sees the flag.
+        fence(Ordering::SeqCst);
+        let topics: Vec<Arc<TopicState>> = self.topics.read().values().cloned().collect();
+        topics.iter().for_each(|topic| topic.wait_for_appends());
         self.pool.wake_all();
         self.sender.wake();
     }

@@ -1,7 +1,7 @@
 //! A topic and its partitions as the producer sees them, and a partition's queue of batches (ACC-1).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -147,7 +147,7 @@ impl TopicState {
         ledger: &Arc<Ledger>,
         keys: &AtomicU32,
     ) -> &Arc<Partition> {
-        self.partitions.get_or_init(index, || {
+        let partition = self.partitions.get_or_init(index, || {
             self.used.fetch_add(1, Ordering::AcqRel);
             Arc::new(Partition {
                 topic: self.common.clone(),
@@ -156,7 +156,14 @@ impl TopicState {
                 ledger: ledger.clone(),
                 queue: Mutex::default(),
             })
-        })
+        });
+        fence(Ordering::SeqCst); // see `Accumulator::set_closing`
+        partition
+    }
+
+    /// Returns when appends that are under way have listed their batches (FLU-5).
+    pub(super) fn wait_for_appends(&self) {
+        self.partitions.iter().for_each(|partition| drop(partition.queue.lock()));
     }
 
     /// Whether every known partition has a queue (PAR-10).
@@ -251,6 +258,10 @@ impl Partitions {
     fn get(&self, index: u32) -> Option<&Arc<Partition>> {
         let (segment, at) = Self::place(index);
         self.segments[segment].get()?[at].get()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.segments.iter().filter_map(OnceLock::get).flatten().filter_map(OnceLock::get)
     }
 
     fn get_or_init(&self, index: u32, make: impl FnOnce() -> Arc<Partition>) -> &Arc<Partition> {

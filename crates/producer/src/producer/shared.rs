@@ -1,5 +1,6 @@
 //! What all handles and the sender share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -68,9 +69,10 @@ impl Shared {
         let before = self.accumulator.counts();
         let deadline_ms = within_ms.map(|ms| self.clock.refresh().saturating_add(ms));
         self.lifecycle.close();
-        self.commands.close(before, deadline_ms);
-        // BUF-6, FLU-7: whoever waits wakes with an error.
+        // BUF-6, FLU-7: whoever waits wakes with an error. And first of all: were the sender told before, it could find nothing
+        // to send and end, and a record accepted at that moment would never get an outcome.
         self.accumulator.set_closing();
+        self.commands.close(before, deadline_ms);
         self.metadata.wake_all();
         self.sender.wake();
     }
@@ -123,6 +125,8 @@ pub(crate) struct Commands {
     is_waiting: AtomicBool,
     waiting: Mutex<Wishes>,
     warm_ups: AtomicU64,
+    /// Calls of `connect` that wait, by number.
+    open_warm_ups: Mutex<BTreeSet<u64>>,
 }
 
 /// What was asked since the sender last looked.
@@ -130,8 +134,8 @@ pub(crate) struct Commands {
 pub(crate) struct Wishes {
     /// Queued, in flight.
     pub(crate) purge: Option<(bool, bool)>,
-    /// Topics, and the number of the last call.
-    pub(crate) warm_up: Option<(Vec<Arc<str>>, u64)>,
+    /// Calls of `connect`, each with a number and its topics.
+    pub(crate) warm_ups: Vec<(u64, Vec<Arc<str>>)>,
     /// Counts when the first close was called, and the earliest deadline.
     pub(crate) close: Option<(Counts, Option<u64>)>,
 }
@@ -149,18 +153,23 @@ impl Commands {
         self.announce(sender);
     }
 
-    /// Gives the number of this call: it is done when `SenderStats::warm_ups_done` has reached it.
-    pub(crate) fn warm_up(&self, sender: &SenderWake, mut topics: Vec<Arc<str>>) -> u64 {
-        let mut waiting = self.waiting.lock();
-        let number = self.warm_ups.fetch_add(1, Ordering::Relaxed) + 1;
-        let (wanted, last) = waiting.warm_up.get_or_insert_default();
-        wanted.append(&mut topics);
-        wanted.sort_unstable();
-        wanted.dedup();
-        *last = number;
-        drop(waiting);
+    /// Asks for connections to the leaders of these topics. The wish lasts as long as what this gives (CON-8).
+    pub(crate) fn warm_up(&self, sender: &SenderWake, topics: Vec<Arc<str>>) -> WarmUp<'_> {
+        let number = self.warm_ups.fetch_add(1, Ordering::Relaxed);
+        self.open_warm_ups.lock().insert(number);
+        self.waiting.lock().warm_ups.push((number, topics));
         self.announce(sender);
-        number
+        WarmUp { commands: self, number }
+    }
+
+    /// Whether a call still waits; for the sender.
+    pub(crate) fn is_warm_up_open(&self, number: u64) -> bool {
+        self.open_warm_ups.lock().contains(&number)
+    }
+
+    /// The connections of a call stand, or it has given up.
+    pub(crate) fn end_warm_up(&self, number: u64) {
+        self.open_warm_ups.lock().remove(&number);
     }
 
     fn close(&self, before: Counts, deadline_ms: Option<u64>) {
@@ -174,6 +183,61 @@ impl Commands {
     fn announce(&self, sender: &SenderWake) {
         self.is_waiting.store(true, Ordering::Release);
         sender.wake();
+    }
+}
+
+/// A call of `connect` that waits.
+pub(crate) struct WarmUp<'a> {
+    commands: &'a Commands,
+    number: u64,
+}
+
+impl WarmUp<'_> {
+    pub(crate) fn is_done(&self) -> bool {
+        !self.commands.is_warm_up_open(self.number)
+    }
+}
+
+impl Drop for WarmUp<'_> {
+    fn drop(&mut self) {
+        self.commands.end_warm_up(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{TryRecvError, channel};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::accumulator::tests::{cluster, topic_metadata};
+
+    #[test]
+    fn the_sender_hears_of_a_close_once_no_append_is_under_way() {
+        // FLU-5, PRE-8: an append that began before the close still counts; the sender must not look before it is listed.
+        let config = crate::ProducerBuilder::from_pairs([("bootstrap.servers", "toy:1")]).check().unwrap();
+        let shared = Shared::by_hand(config);
+        let topic = shared.accumulator.topic_or_new("t");
+        shared.accumulator.apply(&cluster(1, [topic_metadata("t", &[Some(1)], 0)]));
+        let partition = topic.partition_or_new(0, &Arc::default(), &Default::default());
+        std::thread::scope(|scope| {
+            let append = partition.queue.lock();
+            let (tell, told) = channel();
+            let shared = &shared;
+            scope.spawn(move || {
+                shared.begin_close(None);
+                tell.send(()).unwrap();
+            });
+            while !shared.accumulator.is_closing() {
+                std::thread::yield_now();
+            }
+            let _ = told.recv_timeout(Duration::from_millis(50));
+            assert_eq!(told.try_recv(), Err(TryRecvError::Empty), "the close waits for the append");
+            assert!(shared.commands.take().is_none());
+            drop(append);
+            told.recv().unwrap();
+            assert!(shared.commands.take().is_some_and(|wishes| wishes.close.is_some()));
+        });
     }
 }
 

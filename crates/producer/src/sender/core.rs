@@ -75,8 +75,6 @@ pub(crate) struct SenderStats {
     pub(crate) has_identity: AtomicBool,
     /// Why there is no producer id yet, in words.
     pub(crate) identity_trouble: Mutex<Option<Arc<str>>>,
-    /// The number of the last call of `connect` whose topics are there (CON-8).
-    pub(crate) warm_ups_done: AtomicU64,
 }
 
 /// The state machine. Owned by the sender thread, or by a simulator.
@@ -97,9 +95,8 @@ pub(crate) struct SenderCore {
     pub(super) bumping: BTreeSet<u32>,
     /// The earliest moment at which a batch that was sent can reach its delivery timeout (ACC-24).
     next_scan_ms: Option<u64>,
-    /// Reasons to have connections before any record asks for them (CON-8).
-    warm_topics: BTreeSet<Arc<str>>,
-    warm_up: u64,
+    /// Reasons to have connections before any record asks for them: calls of `connect` with their topics (CON-8).
+    warm_ups: Vec<(u64, Vec<Arc<str>>)>,
     /// Set while the producer closes: records that were not delivered are collected (FLU-6).
     pub(super) undelivered: Option<Vec<Undelivered>>,
     /// `close` ran out of time: what comes back is not sent again.
@@ -128,8 +125,7 @@ impl SenderCore {
             fatal: None,
             bumping: BTreeSet::new(),
             next_scan_ms: None,
-            warm_topics: BTreeSet::new(),
-            warm_up: 0,
+            warm_ups: Vec::new(),
             undelivered: None,
             forced: false,
             drained: Vec::new(),
@@ -241,6 +237,7 @@ impl SenderCore {
     /// acks=0: a request is written to the socket, and that is all there will be (SND-8).
     pub(crate) fn handle_written(&mut self, request: Request) {
         let Body::Produce(produce) = request.body else { return };
+        self.request_ended();
         for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
             self.off_wire(&batch);
             self.end_batch(batch, BatchResult::HandedOver);
@@ -270,15 +267,14 @@ impl SenderCore {
     }
 
     /// CON-8: connections to the leaders of these topics, and the producer id, before there are records.
-    pub(crate) fn warm_up(&mut self, (topics, number): (Vec<Arc<str>>, u64), now_ms: u64) {
-        self.warm_up = number;
+    pub(crate) fn warm_up(&mut self, number: u64, topics: Vec<Arc<str>>, now_ms: u64) {
         if self.metadata.snapshot().brokers.is_empty() {
             self.metadata.request_refresh();
         }
-        for topic in topics {
-            self.metadata.want(&topic, now_ms);
-            self.warm_topics.insert(topic);
+        for topic in &topics {
+            self.metadata.want(topic, now_ms);
         }
+        self.warm_ups.push((number, topics));
     }
 
     /// From now on what fails is collected for the report of `close`.
@@ -474,20 +470,31 @@ impl SenderCore {
 
     /// CON-8
     fn connect_warm(&mut self, links: &mut dyn Links, now_ms: u64) {
-        let stats = &self.shared.stats;
-        if stats.warm_ups_done.load(Ordering::Relaxed) == self.warm_up {
+        if self.warm_ups.is_empty() {
             return;
         }
         let snapshot = self.metadata.snapshot().clone();
-        self.warm_topics.retain(|topic| {
-            let Some(topic) = snapshot.topics.get(topic) else { return true };
-            let leaders: BTreeSet<i32> = topic.partitions.iter().filter_map(|p| p.leader).collect();
+        let commands = &self.shared.commands;
+        let mut any_done = false;
+        self.warm_ups.retain(|(number, topics)| {
+            // One whose caller gave up must not hold up anybody, nor keep connections alive for a topic that nobody uses.
+            if !commands.is_warm_up_open(*number) {
+                return false;
+            }
+            let known: Vec<_> = topics.iter().filter_map(|topic| snapshot.topics.get(topic)).collect();
+            let leaders: BTreeSet<i32> =
+                known.iter().flat_map(|topic| &topic.partitions).filter_map(|p| p.leader).collect();
             // Each is asked, so that all connect at once. A connection that is busy stands.
             let mut connects = |leader: i32| links.ready(leader, now_ms) || links.is_connected(leader);
-            !leaders.into_iter().map(&mut connects).fold(true, |all, ready| all & ready)
+            let all_connected = leaders.into_iter().map(&mut connects).fold(true, |all, ready| all & ready);
+            let is_done = all_connected && known.len() == topics.len();
+            if is_done {
+                commands.end_warm_up(*number);
+                any_done = true;
+            }
+            !is_done
         });
-        if self.warm_topics.is_empty() {
-            stats.warm_ups_done.store(self.warm_up, Ordering::Release);
+        if any_done {
             self.shared.metadata.wake_all();
         }
     }

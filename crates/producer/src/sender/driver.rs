@@ -141,8 +141,8 @@ impl Driver {
         if let Some((queued, in_flight)) = commands.purge {
             self.core.purge(queued, in_flight);
         }
-        if let Some(topics) = commands.warm_up {
-            self.core.warm_up(topics, now_ms);
+        for (number, topics) in commands.warm_ups {
+            self.core.warm_up(number, topics, now_ms);
         }
         if let Some((before, deadline_ms)) = commands.close {
             self.core.collect_undelivered();

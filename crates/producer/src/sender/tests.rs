@@ -1,5 +1,7 @@
 //! The core against answers written by hand.
 
+use std::sync::atomic::Ordering;
+
 use rohrpost_protocol::ErrorCode;
 
 use super::request::Body;
@@ -82,6 +84,7 @@ fn with_acks_0_a_record_is_handed_over_when_it_is_written() {
     world.core.handle_written(request);
     assert_eq!(acked_at(&mut delivery), None);
     assert_eq!(world.shared.accumulator.counts().handed_over, 1);
+    assert_eq!(world.shared.stats.requests_in_flight.load(Ordering::Relaxed), 0);
     assert!(is_clean(&world));
 }
 
@@ -463,7 +466,7 @@ fn no_more_than_five_batches_of_a_partition_are_unsettled_when_its_leader_moves(
         world.settle();
     }
     world.move_leader("t", 0, 2);
-    world.core.warm_up((Vec::new(), 1), 0);
+    world.core.warm_up(0, Vec::new(), 0);
     world.cut(3, false);
     world.run(200);
     world.send(0, 5);
