@@ -7,7 +7,7 @@
 //! Memory: nothing is waited for, or a full pool could never be emptied. The parts are charged to `buffer.memory` whether there is
 //! room or not, and the batch's own charge goes back after that. Without compression they differ by the parts' headers. With it,
 //! the parts take their uncompressed size until they are compressed: `buffer.memory` can be exceeded for that long by the
-//! uncompressed size of the batches that are being split, each at most `max.request.size`. Until it is below its bound again,
+//! uncompressed size of the batches that are being split: of a partition those in flight, each at most `max.request.size`. Until it is below its bound again,
 //! the pool gives nothing to appends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,8 +29,13 @@ pub(crate) struct BatchId {
     first_record: u32,
 }
 
-/// The size that batches of a topic stay below (ACC-23).
-pub(crate) struct SizeLimit(AtomicUsize);
+/// What is known of the size that a topic's brokers allow (ACC-23).
+pub(crate) struct SizeLimit {
+    /// New batches stay within.
+    wanted: AtomicUsize,
+    /// The smallest size that was refused.
+    refused: AtomicUsize,
+}
 
 /// A part of a batch, as the sender needs to know it.
 pub(crate) struct SplitPart {
@@ -40,11 +45,18 @@ pub(crate) struct SplitPart {
 }
 
 impl Accumulator {
-    /// Splits a batch that was refused as too large, and puts its parts where it would stand. Their attempts count from 0 (RTY-2).
-    /// `may_be_written`: an earlier attempt may have written it. Without a way to split it, it comes back.
+    /// Whether a batch that was drained can be split, and is as large as one of its topic that was refused.
+    pub(crate) fn is_known_too_large(&self, batch: &Batch) -> bool {
+        batch.encoded_len() >= batch.partition.size_limit().refused() && batch.record_count() > 1
+    }
+
+    /// Splits a batch that is too large, and puts its parts where it would stand. Their attempts count from 0 (RTY-2).
+    /// `was_refused`: a broker said so, and its topic learns from it. `may_be_written`: an earlier attempt may have written it.
+    /// Without a way to split it, it comes back.
     pub(crate) fn split(
         &self,
         batch: Batch,
+        was_refused: bool,
         may_be_written: bool,
         now_ms: u64,
     ) -> Result<Vec<SplitPart>, Box<Batch>> {
@@ -54,9 +66,11 @@ impl Accumulator {
             return Err(Box::new(batch));
         };
         let partition = batch.partition.clone();
-        let ratio = (own - HEADER_LEN) as f32 / batch.builder.records_len().max(1) as f32;
-        partition.ratio().reset(ratio); // ACC-6
-        partition.size_limit().learn(own, batch.max_record);
+        if was_refused {
+            let ratio = (own - HEADER_LEN) as f32 / batch.builder.records_len().max(1) as f32;
+            partition.ratio().reset(ratio); // ACC-6
+            partition.size_limit().learn(own, batch.max_record);
+        }
 
         let counts: Vec<u32> = drafts.iter().map(|draft| draft.builder.count()).collect();
         let completions = batch.completion().split(&counts);
@@ -106,7 +120,7 @@ impl Accumulator {
     /// The write limit of a new batch: `batch.size`, or less if the topic's brokers refused that (ACC-3, ACC-23).
     #[inline]
     pub(super) fn batch_limit(&self, partition: &Partition) -> usize {
-        self.settings.batch_size.min(partition.size_limit().get())
+        self.settings.batch_size.min(partition.size_limit().wanted())
     }
 
     /// ACC-22: the parts' size in uncompressed bytes, header included. Less than the batch's own, or nothing would be gained; so a
@@ -114,14 +128,10 @@ impl Accumulator {
     fn split_target(&self, batch: &Batch) -> usize {
         let (own, raw) = (batch.encoded_len(), batch.uncompressed_len());
         let wish = if batch.is_split { own / 2 } else { self.settings.batch_size };
-        let wish = wish.min(partition_limit(batch));
+        let wish = wish.min(batch.partition.size_limit().wanted());
         let wish = if wish < raw { wish } else { own / 2 };
         wish.max(batch.max_record).min(raw - 1)
     }
-}
-
-fn partition_limit(batch: &Batch) -> usize {
-    batch.partition.size_limit().get()
 }
 
 impl BatchId {
@@ -132,14 +142,19 @@ impl BatchId {
 
 impl Default for SizeLimit {
     fn default() -> SizeLimit {
-        SizeLimit(AtomicUsize::new(usize::MAX))
+        SizeLimit { wanted: AtomicUsize::new(usize::MAX), refused: AtomicUsize::new(usize::MAX) }
     }
 }
 
 impl SizeLimit {
     #[inline]
-    pub(super) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    fn wanted(&self) -> usize {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// A batch of `size` bytes with more than one record was refused. What the broker allows is not known; half of that is what its
@@ -147,7 +162,8 @@ impl SizeLimit {
     /// raised since costs smaller batches, one that is tried out costs refusals.
     fn learn(&self, size: usize, max_record: usize) {
         let limit = (size / 2).max(max_record).min(size - 1);
-        self.0.fetch_min(limit, Ordering::Relaxed);
+        self.wanted.fetch_min(limit, Ordering::Relaxed);
+        self.refused.fetch_min(size, Ordering::Relaxed);
     }
 }
 

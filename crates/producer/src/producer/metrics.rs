@@ -26,7 +26,7 @@ pub struct Metrics {
     pub records_retried: u64,
     /// Batches that were put back to be sent again.
     pub batches_retried: u64,
-    /// Batches that a broker found too large and that were sent again in parts (`batch-split-total`).
+    /// Batches that went in parts because a broker found them, or a smaller one of the topic, too large (`batch-split-total`).
     pub batches_split: u64,
     /// Batches in requests, counted each time.
     pub batches_sent: u64,

@@ -376,7 +376,8 @@ impl SenderCore {
             return true;
         };
         let mut topics: Vec<ProduceTopic> = Vec::new();
-        for mut batch in drained.drain(..) {
+        for batch in drained.drain(..) {
+            let Some(mut batch) = self.split_ahead(batch, now_ms) else { continue };
             if !self.prepare(&mut batch, snapshot) {
                 // IDM-16
                 let text =

@@ -33,7 +33,7 @@ impl SenderCore {
         let at = state.entry_of(&batch);
         let may_be_written = state.entry(at).may_be_written;
         let (bytes, records) = (batch.encoded_len(), batch.record_count());
-        match shared.accumulator.split(batch, may_be_written, now_ms) {
+        match shared.accumulator.split(batch, true, may_be_written, now_ms) {
             Ok(parts) => {
                 info!(
                     "{}-{}: a batch of {records} records and {bytes} bytes is too large for the broker; it is sent again in {} \
@@ -50,6 +50,32 @@ impl SenderCore {
                 let message = message.map(str::to_owned).or_else(|| advice(code));
                 self.fail_batch(*batch, Reason::Broker(code), message);
             }
+        }
+    }
+
+    /// ACC-23: a batch that was closed before its topic's limit was learned, and that would be refused again, goes back in parts
+    /// instead of out. Not one of unknown fate: sent as it is, it may be found in the log.
+    pub(super) fn split_ahead(&mut self, batch: Batch, now_ms: u64) -> Option<Batch> {
+        let shared = self.shared.clone();
+        if !shared.accumulator.is_known_too_large(&batch) {
+            return Some(batch);
+        }
+        let partition = batch.partition().clone();
+        let state = self.state(&partition);
+        let at = state.find(batch.completion());
+        if at.is_some_and(|at| state.entry(at).may_be_written) {
+            return Some(batch);
+        }
+        match shared.accumulator.split(batch, false, false, now_ms) {
+            Ok(parts) => {
+                // What was never sent has no sequences, and neither have its parts.
+                if let Some(at) = at {
+                    state.split(at, parts);
+                }
+                shared.stats.batches_split.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Err(batch) => Some(*batch),
         }
     }
 }

@@ -128,6 +128,42 @@ fn the_size_that_failed_is_learned_and_not_tried_again() {
 }
 
 #[test]
+fn batches_that_were_closed_before_the_size_was_learned_are_split_before_they_are_sent() {
+    // ACC-23
+    for codec in ["none", "lz4"] {
+        let mut world = world(&[("batch.size", "500"), ("compression.type", codec)], 300);
+        let mut sent = send(&mut world, 0..400);
+        world.serve_all();
+        // The five in flight, and the last one, which is smaller than they were. Compressed, no two are of one size.
+        assert!(codec != "none" || world.cluster.too_large == 6, "{}", world.cluster.too_large);
+        assert!(splits(&world) > world.cluster.too_large as u64, "{codec}");
+        assert_eq!(world.log(0), log_of(0..400), "{codec}");
+        assert!(sent.iter_mut().enumerate().all(|(at, d)| acked_at(d) == Some(1 + at as i64)));
+        assert_eq!(bumps(&world), 0);
+        assert!(is_clean(&world));
+    }
+}
+
+#[test]
+fn a_batch_of_unknown_fate_is_sent_whole_though_its_size_was_refused() {
+    // ACC-23, IDM-16: if it is in the log, only the whole batch is found to be there.
+    let mut world = world(&[], usize::MAX);
+    let mut sent = send(&mut world, 0..8);
+    world.settle();
+    let carried = world.peek(1);
+    carried.iter().for_each(|batch| drop(world.cluster.append(1, batch)));
+    world.cut(1, false);
+    // Another partition's leader has a lower limit.
+    let mut others: Vec<Delivery> = (0..8).map(|value| world.send(1, value)).collect();
+    world.settle();
+    world.answer(2, Answer::error(ErrorCode::MESSAGE_TOO_LARGE));
+    world.serve_all();
+    assert_eq!(world.log(0), log_of(0..8));
+    assert!(sent.iter_mut().enumerate().all(|(at, d)| acked_at(d) == Some(1 + at as i64)));
+    assert!(others.iter_mut().all(|delivery| acked_at(delivery).is_some()));
+}
+
+#[test]
 fn a_split_is_no_attempt_and_needs_no_retry() {
     // RTY-2
     let mut world = World::warm(&[

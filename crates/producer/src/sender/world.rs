@@ -55,6 +55,8 @@ pub(super) struct ToyCluster {
     pub(super) questions: Vec<(Vec<String>, bool)>,
     /// `message.max.bytes`, if there is a limit.
     pub(super) message_max_bytes: Option<usize>,
+    /// How often that was too little.
+    pub(super) too_large: usize,
 }
 
 pub(super) struct ToyTopic {
@@ -346,6 +348,7 @@ impl ToyCluster {
         }
         // Before anything else is looked at, duplicates included, as leaders do.
         if self.message_max_bytes.is_some_and(|max| batch.len > max) {
+            self.too_large += 1;
             return Answer::error(ErrorCode::MESSAGE_TOO_LARGE);
         }
         let base_offset = partition.log.len() as i64;
