@@ -24,6 +24,8 @@ mod cluster_tests;
 pub(crate) mod core;
 pub(crate) mod driver;
 mod idempotence;
+#[cfg(test)]
+mod odd_tests;
 mod partition;
 #[cfg(test)]
 mod properties;
