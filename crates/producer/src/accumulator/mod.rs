@@ -158,9 +158,14 @@ impl Accumulator {
 
     /// Tells every topic what the cluster says of it now. Call it before the waiting calls are woken.
     pub(crate) fn apply(&self, cluster: &Snapshot) {
-        for (name, topic) in &*self.topics.read() {
-            topic.apply(cluster.topics.get(name));
-        }
+        let grown: Vec<(Arc<TopicState>, u32)> = {
+            let topics = self.topics.read();
+            let grown = |(name, topic): (&Arc<str>, &Arc<TopicState>)| {
+                Some((topic.clone(), topic.set_metadata(cluster.topics.get(name))?))
+            };
+            topics.iter().filter_map(grown).collect()
+        };
+        grown.into_iter().for_each(|(topic, before)| topic.log_growth(before));
     }
 
     pub(crate) fn pool(&self) -> &Pool {

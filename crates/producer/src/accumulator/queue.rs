@@ -103,26 +103,36 @@ impl TopicState {
         self.waiters.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// What the cluster says of the topic now; `None`: it is not known (any more).
+    /// What the cluster says of the topic now; `None`: it is not known (any more). Logs: call it without any lock held.
     pub(crate) fn apply(&self, metadata: Option<&Arc<TopicMetadata>>) {
+        if let Some(before) = self.set_metadata(metadata) {
+            self.log_growth(before);
+        }
+    }
+
+    /// The same, and silent: the number of partitions before, if the topic has grown. Whoever takes the log may send it with this
+    /// producer, and would wait for a lock that is held here.
+    pub(super) fn set_metadata(&self, metadata: Option<&Arc<TopicMetadata>>) -> Option<u32> {
         let mut current = self.metadata.write();
         match (&*current, metadata) {
-            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => return,
-            (None, None) => return,
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => return None,
+            (None, None) => return None,
             _ => {}
         }
         let known = metadata.map_or(0, |metadata| metadata.partitions.len() as u32);
         let before = self.known.swap(known, Ordering::AcqRel);
-        if before != 0 && known > before {
-            // PAR-4
-            tracing::info!(
-                topic = &*self.common.name,
-                before,
-                now = known,
-                "the topic has grown: most keys go to another partition from now on"
-            );
-        }
         *current = metadata.cloned();
+        (before != 0 && known > before).then_some(before)
+    }
+
+    pub(super) fn log_growth(&self, before: u32) {
+        // PAR-4
+        tracing::info!(
+            topic = &*self.common.name,
+            before,
+            now = self.known(),
+            "the topic has grown: most keys go to another partition from now on"
+        );
     }
 
     /// The next partition for keyless records (PAR-9), of `known` ones if the metadata is gone.
@@ -298,5 +308,37 @@ mod tests {
         let first = topic.partition_or_new(9, &ledger, &keys).clone();
         assert!(Arc::ptr_eq(&first, topic.partition_or_new(9, &ledger, &keys)));
         assert_eq!((first.index(), first.key(), &**first.topic_name()), (9, 0, "t"));
+    }
+
+    // PAR-4
+    #[test]
+    fn a_subscriber_that_sends_the_log_with_this_producer_does_not_wait_for_itself() {
+        use crate::accumulator::tests::topic_metadata;
+        use tracing::{Event, Metadata, Subscriber, span};
+
+        struct Sends(Arc<TopicState>, AtomicU32);
+        impl Subscriber for Sends {
+            fn enabled(&self, _: &Metadata<'_>) -> bool {
+                true
+            }
+            fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+                span::Id::from_u64(1)
+            }
+            fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+            fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+            fn event(&self, _: &Event<'_>) {
+                assert!(self.0.metadata.try_read().is_some(), "logged under the lock");
+                self.1.fetch_add(1, Ordering::Relaxed);
+            }
+            fn enter(&self, _: &span::Id) {}
+            fn exit(&self, _: &span::Id) {}
+        }
+        let topic = Arc::new(TopicState::new("t".into(), 0, 0));
+        topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)));
+        let subscriber = Arc::new(Sends(topic.clone(), AtomicU32::new(0)));
+        tracing::subscriber::with_default(subscriber.clone(), || {
+            topic.apply(Some(&topic_metadata("t", &[Some(1), Some(2)], 0)));
+        });
+        assert_eq!(topic.known(), 2);
     }
 }

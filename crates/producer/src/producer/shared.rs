@@ -205,6 +205,13 @@ impl Drop for WarmUp<'_> {
 }
 
 #[cfg(test)]
+impl Shared {
+    pub(crate) fn metrics_epoch_bumps(&self) -> u64 {
+        self.stats.epoch_bumps.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::mpsc::{TryRecvError, channel};
     use std::time::Duration;
@@ -238,12 +245,5 @@ mod tests {
             told.recv().unwrap();
             assert!(shared.commands.take().is_some_and(|wishes| wishes.close.is_some()));
         });
-    }
-}
-
-#[cfg(test)]
-impl Shared {
-    pub(crate) fn metrics_epoch_bumps(&self) -> u64 {
-        self.stats.epoch_bumps.load(Ordering::Relaxed)
     }
 }
