@@ -234,6 +234,24 @@ fn an_answer_with_fewer_partitions_of_the_same_topic_is_old_and_fails_no_record(
 }
 
 #[test]
+fn a_refresh_that_waits_for_a_slot_does_not_spin() {
+    // MET-3, SND-3: the answer that frees a slot wakes the loop.
+    let mut world = World::warm(&[("max.in.flight.requests.per.connection", "1")]);
+    (0..3).for_each(|partition| drop(world.send(partition, 1)));
+    world.settle();
+    world.shared.metadata.want_refresh();
+    world.advance(2000);
+    let pass = world.pass();
+    assert!(!pass.sent, "every broker is busy");
+    let wait_ms = pass.next_ms.expect("the requests have a deadline") - world.now_ms();
+    assert!(wait_ms >= 10, "looks again after {wait_ms} ms");
+    world.serve(1);
+    let asked = world.cluster.questions.len();
+    world.settle();
+    assert_eq!(world.cluster.questions.len(), asked + 1);
+}
+
+#[test]
 fn an_error_of_a_topic_is_forgotten_with_the_topic() {
     // MET-2: names that callers tried once do not pile up.
     let mut world = World::warm(&[("metadata.max.age.ms", "1000"), ("metadata.max.idle.ms", "5000")]);

@@ -164,7 +164,7 @@ impl SenderCore {
         let mut sent = false;
         let mut blocked = false;
         let asks = self.ask_for_metadata(links, now_ms, &mut sent);
-        blocked |= asks == Asked::Blocked;
+        blocked |= matches!(asks, Asked::Blocked | Asked::WaitsForSlot);
         if self.fatal.is_some() {
             self.fail_queued();
             return Pass { sent, next_ms: self.next_ms(now_ms, None, blocked) };
