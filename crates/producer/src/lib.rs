@@ -72,6 +72,7 @@ mod sender;
 mod time;
 mod wait;
 
+pub use self::accumulator::FlushReport;
 pub use self::config::{Acks, Address, Compression, Config, ConfigError, ConfigErrors, ProducerBuilder};
 pub use self::delivery::{Delivery, WaitError};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};

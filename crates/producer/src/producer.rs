@@ -18,6 +18,7 @@ pub use self::close::{CloseReport, Undelivered};
 pub use self::metrics::Metrics;
 pub(crate) use self::shared::Shared;
 use self::wait::{MetadataChange, within};
+use crate::accumulator::FlushReport;
 use crate::config::{Config, ConfigErrors, ProducerBuilder};
 use crate::metadata::Lookup;
 use crate::outcome::Refusal;
@@ -160,15 +161,16 @@ impl Producer {
     }
 
     /// Sends everything accepted so far without lingering, and waits until each of those records has its outcome, callbacks
-    /// included (FLU-1). Records sent after the call are not waited for. That records fail does not fail the flush.
+    /// included (FLU-1). Records sent after the call are not waited for. That records fail does not fail the flush: the report
+    /// says how many were not delivered.
     ///
     /// Cancel safe: dropping the future ends the hurry and changes nothing else. Fails at once inside a callback (CMPL-6).
-    pub async fn flush(&self) -> Result<(), FlushError> {
+    pub async fn flush(&self) -> Result<FlushReport, FlushError> {
         self.flush_timeout(Duration::MAX).await
     }
 
     /// [`flush`](Self::flush), with a limit. After it the records are still on their way.
-    pub async fn flush_timeout(&self, timeout: Duration) -> Result<(), FlushError> {
+    pub async fn flush_timeout(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         // CMPL-6
         if in_callback() {
             return Err(FlushError::InCallback);
@@ -179,12 +181,12 @@ impl Producer {
     }
 
     /// [`flush`](Self::flush) for plain threads.
-    pub fn flush_blocking(&self) -> Result<(), FlushError> {
+    pub fn flush_blocking(&self) -> Result<FlushReport, FlushError> {
         block_on(self.flush())
     }
 
     /// [`flush_timeout`](Self::flush_timeout) for plain threads.
-    pub fn flush_timeout_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
+    pub fn flush_timeout_blocking(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         block_on(self.flush_timeout(timeout))
     }
 

@@ -257,6 +257,22 @@ fn a_connect_that_failed_does_not_hold_up_the_next_one() {
 }
 
 #[test]
+fn a_flush_reports_what_it_waited_for_and_what_was_not_delivered() {
+    // FLU-1
+    let cluster = Cluster::builder().topic("t", 1, 1).config("message.max.bytes", "1000").start().unwrap();
+    let producer = producer(&cluster).linger(Duration::from_secs(60)).build().unwrap();
+    let good = producer.send_blocking(Record::to("t").value("fits")).unwrap();
+    let report = producer.flush_blocking().unwrap();
+    assert_eq!((report.acked, report.undelivered()), (1, 0));
+    good.wait().unwrap();
+    let bad = producer.send_blocking(Record::to("t").value(vec![b'x'; 2000])).unwrap();
+    let report = producer.flush_blocking().unwrap();
+    assert_eq!((report.acked, report.not_written, report.unknown), (0, 1, 0));
+    assert!(bad.wait().is_err());
+    assert_eq!(producer.flush_blocking().unwrap().undelivered(), 0, "nothing was open any more");
+}
+
+#[test]
 fn a_closed_producer_takes_nothing_and_closing_twice_is_fine() {
     // FLU-7, FLU-3
     let cluster = cluster(1);

@@ -79,9 +79,50 @@ struct Flushes {
     generation: u64,
     /// Incomplete batches by generation. Entries at 0 are removed.
     incomplete: BTreeMap<u64, usize>,
-    /// Waiting flushes: what they wait for, by id.
-    waiting: BTreeMap<u64, (u64, Option<Waker>)>,
+    /// Waiting flushes by id.
+    waiting: BTreeMap<u64, WaitingFlush>,
     next_id: u64,
+}
+
+struct WaitingFlush {
+    /// The newest generation that it waits for.
+    until: u64,
+    waker: Option<Waker>,
+    /// How the batches ended that it waited for.
+    report: FlushReport,
+}
+
+/// What became of the records that had no outcome when `flush` was called, once all of them have one (FLU-1).
+///
+/// Each failed record's own outcome is in its `Delivery` or callback.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// Acknowledged.
+    pub acked: u64,
+    /// With acks=0: written to the socket.
+    pub handed_over: u64,
+    /// Failed, and certainly not in the log.
+    pub not_written: u64,
+    /// Failed, and perhaps in the log.
+    pub unknown: u64,
+}
+
+impl FlushReport {
+    /// Records that were not delivered: not written, or of unknown outcome.
+    #[must_use]
+    pub fn undelivered(&self) -> u64 {
+        self.not_written + self.unknown
+    }
+
+    fn add(&mut self, ending: Ending, records: u64) {
+        *match ending {
+            Ending::Acked => &mut self.acked,
+            Ending::HandedOver => &mut self.handed_over,
+            Ending::NotWritten => &mut self.not_written,
+            Ending::Unknown => &mut self.unknown,
+        } += records;
+    }
 }
 
 impl Ledger {
@@ -105,6 +146,9 @@ impl Ledger {
         self.out.fetch_sub(records, Ordering::Relaxed);
         let wake = {
             let mut flushes = self.flushes.lock();
+            for waiting in flushes.waiting.values_mut().filter(|waiting| waiting.until >= generation) {
+                waiting.report.add(ending, records);
+            }
             let left = flushes.incomplete.get_mut(&generation).map_or(0, |count| {
                 *count -= 1;
                 *count
@@ -177,7 +221,7 @@ impl Ledger {
         flushes.generation += 1;
         let id = flushes.next_id;
         flushes.next_id += 1;
-        flushes.waiting.insert(id, (until, None));
+        flushes.waiting.insert(id, WaitingFlush { until, waker: None, report: FlushReport::default() });
         FlushWait { ledger: self.clone(), id, until }
     }
 }
@@ -189,8 +233,8 @@ impl Flushes {
         let oldest = self.oldest();
         self.waiting
             .values_mut()
-            .filter(|(until, _)| *until < oldest)
-            .filter_map(|(_, waker)| waker.take())
+            .filter(|waiting| waiting.until < oldest)
+            .filter_map(|waiting| waiting.waker.take())
             .collect()
     }
 
@@ -209,14 +253,18 @@ pub(crate) struct FlushWait {
 }
 
 impl Future for FlushWait {
-    type Output = ();
+    type Output = FlushReport;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FlushReport> {
         let mut flushes = self.ledger.flushes.lock();
-        if flushes.oldest() > self.until {
-            return Poll::Ready(());
+        let is_over = flushes.oldest() > self.until;
+        let Some(waiting) = flushes.waiting.get_mut(&self.id) else {
+            unreachable!("a flush's entry stays until its FlushWait is dropped")
+        };
+        if is_over {
+            return Poll::Ready(waiting.report);
         }
-        let old = flushes.waiting.get_mut(&self.id).and_then(|(_, waker)| waker.replace(cx.waker().clone()));
+        let old = waiting.waker.replace(cx.waker().clone());
         drop(flushes);
         drop(old); // outside the lock: dropping a waker may run foreign code
         Poll::Pending
@@ -234,6 +282,12 @@ impl Drop for FlushWait {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl FlushWait {
+        fn report(&self) -> FlushReport {
+            self.ledger.flushes.lock().waiting[&self.id].report
+        }
+    }
 
     fn poll(flush: &mut FlushWait) -> bool {
         Pin::new(flush).poll(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -256,6 +310,13 @@ mod tests {
         assert!(poll(&mut flush), "the batch opened after the call is not waited for");
         assert!(!poll(&mut second_flush));
         ledger.close_batch(later, Ending::NotWritten, 1);
+        let (one, two) = (flush.report(), second_flush.report());
+        assert_eq!((one.acked, one.unknown, one.undelivered()), (1, 1, 1), "later batches are not its own");
+        assert_eq!(
+            (two.acked, two.unknown, two.not_written),
+            (0, 1, 1),
+            "the batch that ended before it is not its own"
+        );
         assert!(poll(&mut second_flush));
         drop((flush, second_flush));
         assert!(!ledger.is_flushing());

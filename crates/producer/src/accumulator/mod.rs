@@ -29,6 +29,7 @@ use rohrpost_record::Compression;
 
 pub(crate) use self::append::{Append, Candidate};
 pub(crate) use self::batch::Batch;
+pub use self::ledger::FlushReport;
 pub(crate) use self::ledger::{Counts, FlushWait};
 pub(crate) use self::pool::{Charge, Chunk, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
