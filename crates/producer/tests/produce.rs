@@ -245,6 +245,16 @@ fn a_producer_that_was_connected_sends_at_once() {
 }
 
 #[test]
+fn connections_that_may_not_idle_still_deliver() {
+    // CON-5
+    let cluster = cluster(1);
+    let servers = cluster.bootstrap_servers().to_string();
+    let settings = [("bootstrap.servers", servers.as_str()), ("connections.max.idle.ms", "0")];
+    let producer = ProducerBuilder::from_pairs(settings).max_block(Duration::from_secs(20)).build().unwrap();
+    producer.send_blocking(Record::to("t").value("v")).unwrap().wait().unwrap();
+}
+
+#[test]
 fn a_connect_that_failed_does_not_hold_up_the_next_one() {
     // CON-8
     let cluster =

@@ -74,7 +74,7 @@ pub struct Config {
     pub socket_connection_setup_timeout_ms: u64,
     /// `socket.connection.setup.timeout.max.ms` (default 30000).
     pub socket_connection_setup_timeout_max_ms: u64,
-    /// `connections.max.idle.ms` (default 540000). `None` = never closed.
+    /// `connections.max.idle.ms` (default 540000). `None` = never closed; 0 acts as 1.
     pub connections_max_idle_ms: Option<u64>,
     /// `send.buffer.bytes` (default 131072); -1 = the system's default.
     pub send_buffer_bytes: i32,

@@ -209,7 +209,8 @@ impl<'a> Resolver<'a> {
                 0,
                 LONG_MAX,
             ),
-            connections_max_idle_ms: u64::try_from(idle).ok(),
+            // With 0 each connection would be closed before its first request, for ever.
+            connections_max_idle_ms: u64::try_from(idle).ok().map(|ms| ms.max(1)),
             send_buffer_bytes: self.signed("send.buffer.bytes", 131_072, -1, i64::from(i32::MAX)) as i32,
             receive_buffer_bytes: self.signed("receive.buffer.bytes", 32_768, -1, i64::from(i32::MAX)) as i32,
             metadata_max_age_ms: match self.number("metadata.max.age.ms", 300_000, 0, LONG_MAX) {
