@@ -259,9 +259,12 @@ fn a_connect_that_failed_does_not_hold_up_the_next_one() {
     // CON-8
     let cluster =
         Cluster::builder().topic("t", 1, 1).config("auto.create.topics.enable", "false").start().unwrap();
-    let producer = producer(&cluster).max_block(Duration::from_secs(2)).build().unwrap();
-    let missing = block_on(producer.connect_to(&["t", "missing"]));
-    assert!(matches!(missing, Err(Refusal::NotConnected { .. })), "{missing:?}");
+    let producer = producer(&cluster).build().unwrap();
+    {
+        let mut given_up = std::pin::pin!(producer.connect_to(&["t", "missing"]));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(given_up.as_mut().poll(&mut context).is_pending());
+    }
     assert_eq!(block_on(producer.connect_to(&["t"])), Ok(()));
     assert_eq!(block_on(producer.connect()), Ok(()));
 }
