@@ -27,6 +27,7 @@
 mod cluster;
 pub mod config;
 pub mod controller;
+mod endpoints;
 mod error;
 mod handler;
 pub mod metadata;

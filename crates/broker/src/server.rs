@@ -5,7 +5,7 @@
 //! points, log starts, and last the marker that the stop was a clean one.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,18 +14,19 @@ use parking_lot::Mutex;
 use rohrpost_log::{DirError, FileStorage, Identity, LogDir, MemoryStorage, Storage};
 use rohrpost_protocol::Uuid;
 
-use crate::config::{BrokerConfig, Listener};
+use crate::config::BrokerConfig;
 use crate::controller::{
     BrokerHeartbeat, BrokerRegistration, ControllerSettings, CreateTopics, CreatedTopic, LocalController,
     MetadataLog, MetadataSource, NewTopic, StartOptions, TopicRef,
 };
+use crate::endpoints::{Bound, bind_all, host_for_url};
 use crate::error::{StartError, StopError, TopicError};
 use crate::handler::{Handlers, ProducerIds};
 use crate::metadata::{
     CLUSTER_METADATA_TOPIC, CLUSTER_METADATA_TOPIC_ID, EndPoint, FeatureRange, METADATA_VERSION,
 };
 use crate::network::{
-    ConnectionQuota, NetworkThread, RequestChannel, ResponseQueue, Service, SocketConfig, bind, run_handler,
+    ConnectionQuota, NetworkThread, RequestChannel, ResponseQueue, Service, SocketConfig, run_handler,
 };
 use crate::replica::{Partition, ReplicaManager};
 
@@ -35,7 +36,6 @@ const THREAD_STACK_BYTES: usize = 1 << 20;
 /// What all handlers share.
 pub(crate) struct Broker {
     config: BrokerConfig,
-    listener_name: String,
     broker_epoch: i64,
     metadata: Arc<dyn MetadataSource>,
     replicas: Arc<ReplicaManager>,
@@ -60,8 +60,8 @@ pub struct BrokerServer {
     broker: Option<Arc<Broker>>,
     controller: Option<Arc<LocalController>>,
     dir: Option<Arc<LogDir>>,
-    address: SocketAddr,
-    advertised: EndPoint,
+    /// Address and what clients are told, of each listener, in the configuration's order.
+    listeners: Vec<(SocketAddr, EndPoint)>,
     quota: Arc<ConnectionQuota>,
     queues: Vec<Arc<ResponseQueue>>,
     channels: Vec<Arc<RequestChannel>>,
@@ -85,14 +85,13 @@ impl BrokerServer {
         for ignored in &config.ignored {
             tracing::warn!("{} {}", ignored.key, ignored.reason);
         }
-        let [listener] = &config.listeners[..] else {
-            return Err(StartError::Config("several listeners are not implemented; name one".to_owned()));
-        };
         let dir = Arc::new(open_dir(&config, storage)?);
         let sockets = SocketConfig::from(&config);
-        let (socket, address) = listen(listener, &sockets)?;
-        let advertised = advertised(&config, listener, address);
-        dir.write_address(&format!("{}:{}", host_for_url(&advertised.host), advertised.port))
+        let bound = bind_all(&config, &sockets)?;
+        let listeners: Vec<(SocketAddr, EndPoint)> =
+            bound.iter().map(|bound| (bound.address, bound.advertised.clone())).collect();
+        let (_, first) = &listeners[0]; // bind_all gives at least one
+        dir.write_address(&format!("{}:{}", host_for_url(&first.host), first.port))
             .map_err(|error| StartError::Storage(error.to_string()))?;
 
         let controller = Arc::new(start_controller(&config, &dir)?);
@@ -105,14 +104,13 @@ impl BrokerServer {
                 replicas.apply(delta);
             }
         }));
-        let broker_epoch = register(&config, &*metadata, &dir, &advertised)?;
+        let broker_epoch = register(&config, &*metadata, &dir, &listeners)?;
         // I12: the first block of producer ids is there before the first client
         let first_ids =
             metadata.allocate_producer_ids(config.node_id, broker_epoch).map_err(StartError::metadata)?;
         replicas.set_aside_strays(&metadata.image());
 
         let broker = Arc::new(Broker {
-            listener_name: listener.name.clone(),
             broker_epoch,
             metadata,
             replicas,
@@ -129,18 +127,17 @@ impl BrokerServer {
             broker: Some(broker),
             controller: Some(controller),
             dir: Some(dir),
-            address,
-            advertised,
+            listeners,
             quota,
             queues: Vec::new(),
             channels: Vec::new(),
             threads: Vec::new(),
         };
-        server.start_threads(socket, &sockets).map_err(StartError::Thread)?;
+        server.start_threads(bound, &sockets).map_err(StartError::Thread)?;
         Ok(server)
     }
 
-    fn start_threads(&mut self, socket: std::net::TcpListener, sockets: &SocketConfig) -> io::Result<()> {
+    fn start_threads(&mut self, bound: Vec<Bound>, sockets: &SocketConfig) -> io::Result<()> {
         let broker = Arc::clone(self.broker());
         let config = &broker.config;
         let service: Arc<dyn Service> = Arc::new(Handlers::new(Arc::clone(&broker)));
@@ -152,11 +149,16 @@ impl BrokerServer {
         let background = (!broker.in_memory).then(|| Arc::new(RequestChannel::new(1, usize::MAX)));
         self.channels.extend(background.clone());
 
-        let mut network: Vec<NetworkThread> = (0..config.num_network_threads)
-            .map(|_| NetworkThread::new(Arc::clone(&service), Arc::clone(&channel), sockets.clone()))
-            .collect::<io::Result<_>>()?;
-        let others: Vec<_> = network.iter().skip(1).map(NetworkThread::handover).collect();
-        network[0].accept_from(socket, &self.quota, &others)?;
+        // each listener has network threads of its own; the first of them accepts
+        let mut network: Vec<NetworkThread> = Vec::new();
+        for Bound { name, socket, .. } in bound {
+            let mut threads: Vec<NetworkThread> = (0..config.num_network_threads)
+                .map(|_| NetworkThread::new(&name, &service, &channel, sockets.clone()))
+                .collect::<io::Result<_>>()?;
+            let others: Vec<_> = threads.iter().skip(1).map(NetworkThread::handover).collect();
+            threads[0].accept_from(socket, &self.quota, &others)?;
+            network.append(&mut threads);
+        }
         self.queues = network.iter().map(NetworkThread::queue).collect();
 
         let io_threads = config.num_io_threads;
@@ -181,12 +183,18 @@ impl BrokerServer {
 
     /// `host:port` that clients are to use.
     pub fn bootstrap_servers(&self) -> String {
-        format!("{}:{}", host_for_url(&self.advertised.host), self.advertised.port)
+        let (_, end_point) = &self.listeners[0]; // bind_all gives at least one
+        format!("{}:{}", host_for_url(&end_point.host), end_point.port)
     }
 
-    /// The address that is bound.
+    /// The address that is bound; of several listeners, that of the first.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listeners[0].0
+    }
+
+    /// Name and bound address of every listener, in the configuration's order.
+    pub fn listeners(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.listeners.iter().map(|(address, end_point)| (end_point.name.as_str(), *address))
     }
 
     /// Connections that are open now.
@@ -328,7 +336,7 @@ impl Drop for BrokerServer {
 
 impl std::fmt::Debug for BrokerServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerServer").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("BrokerServer").field("address", &self.address()).finish_non_exhaustive()
     }
 }
 
@@ -351,11 +359,6 @@ impl Broker {
 
     pub(crate) fn epoch(&self) -> i64 {
         self.broker_epoch
-    }
-
-    /// Name of the listener that requests come in on; answers name endpoints of the same (M8).
-    pub(crate) fn listener_name(&self) -> &str {
-        &self.listener_name
     }
 
     /// True if a request may wait for a disk, and so must not run in a network thread.
@@ -446,18 +449,6 @@ impl Schedule {
     }
 }
 
-impl From<&BrokerConfig> for SocketConfig {
-    fn from(config: &BrokerConfig) -> Self {
-        Self {
-            send_buffer_bytes: config.socket_send_buffer_bytes,
-            receive_buffer_bytes: config.socket_receive_buffer_bytes,
-            frame_bytes_max: config.socket_request_max_bytes,
-            backlog: config.socket_listen_backlog_size,
-            idle_max: config.connections_max_idle_ms.map(Duration::from_millis),
-        }
-    }
-}
-
 fn open_dir(config: &BrokerConfig, storage: Arc<dyn Storage>) -> Result<LogDir, StartError> {
     let path = match config.log_dirs.first() {
         None => "memory",
@@ -494,69 +485,18 @@ fn start_controller(config: &BrokerConfig, dir: &LogDir) -> Result<LocalControll
     .map_err(StartError::metadata)
 }
 
-/// Binds the first address that the listener's host has and that can be bound.
-fn listen(
-    listener: &Listener,
-    sockets: &SocketConfig,
-) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
-    let refuse = |source| StartError::Bind { address: listener.to_string(), source };
-    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, listener.port).to_socket_addrs().map_err(refuse)? {
-        match bind(address, sockets) {
-            Ok(socket) => {
-                let address = socket.local_addr().map_err(refuse)?;
-                return Ok((socket, address));
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(refuse(last))
-}
-
-/// What clients are told: `advertised.listeners`, else the listener with the port really bound (N14).
-fn advertised(config: &BrokerConfig, listener: &Listener, bound: SocketAddr) -> EndPoint {
-    let told = config.advertised_listeners.iter().find(|advertised| advertised.name == listener.name);
-    let (host, port) = match told {
-        Some(advertised) => (advertised.host.clone(), advertised.port),
-        None => (listener.host.clone(), bound.port()),
-    };
-    let unspecified = host.is_empty() || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified());
-    EndPoint {
-        name: listener.name.clone(),
-        host: if unspecified { host_name() } else { host },
-        port: if port == 0 { bound.port() } else { port },
-        security_protocol: 0,
-    }
-}
-
-/// The machine's own name, for a listener on all interfaces.
-fn host_name() -> String {
-    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
-    let from_file = files.iter().find_map(|path| std::fs::read_to_string(path).ok());
-    let from_env = || ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let name = from_file.or_else(from_env).unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() {
-        tracing::warn!("the machine has no name; set advertised.listeners for clients on other machines");
-        "localhost".to_owned()
-    } else {
-        name.to_owned()
-    }
-}
-
 /// Registers and is unfenced at once: stand-alone there is nobody to wait for.
 fn register(
     config: &BrokerConfig,
     metadata: &dyn MetadataSource,
     dir: &LogDir,
-    end_point: &EndPoint,
+    listeners: &[(SocketAddr, EndPoint)],
 ) -> Result<i64, StartError> {
     let registration = BrokerRegistration {
         broker_id: config.node_id,
         cluster_id: metadata.image().cluster_id.to_string(),
         incarnation_id: Uuid(random_id()),
-        end_points: vec![end_point.clone()],
+        end_points: listeners.iter().map(|(_, end_point)| end_point.clone()).collect(),
         features: vec![(
             "metadata.version".to_owned(),
             FeatureRange { min: METADATA_VERSION, max: METADATA_VERSION },
@@ -582,10 +522,6 @@ fn first<T>(results: Vec<Result<T, crate::controller::ApiError>>) -> Result<T, T
         Some(result) => result.map_err(|error| TopicError { code: error.code.0, message: error.message }),
         None => Err(TopicError { code: -1, message: "the controller gave no answer".to_owned() }),
     }
-}
-
-fn host_for_url(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// Sixteen random bytes, none of the reserved ids (D4).

@@ -292,6 +292,32 @@ fn the_advertised_address_is_one_that_clients_can_reach() {
 }
 
 #[test]
+fn a_client_is_told_the_end_points_of_the_listener_it_came_in_on() {
+    // M8, E4
+    let cluster = Cluster::builder()
+        .config("listeners", "INSIDE://127.0.0.1:0,OUTSIDE://127.0.0.1:0")
+        .config("listener.security.protocol.map", "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT")
+        .config("advertised.listeners", "INSIDE://inside.example:0,OUTSIDE://outside.example:19092")
+        .topic("t", 1, 1)
+        .start()
+        .unwrap();
+    let listeners: Vec<_> = cluster.server().listeners().map(|(name, at)| (name.to_owned(), at)).collect();
+    assert_eq!(listeners.len(), 2);
+    for (name, address) in listeners {
+        let mut client = Client::connect(address);
+        let response = client.call(&MetadataRequest::default(), 9);
+        let broker = &response.brokers[0];
+        let expected = match name.as_str() {
+            "INSIDE" => ("inside.example", i32::from(address.port())),
+            _ => ("outside.example", 19092),
+        };
+        assert_eq!((broker.host, broker.port), expected, "through {name}");
+        assert_eq!(client.produce("t", 0, Some(&batch(&["x"]))).error, ErrorCode::NONE);
+    }
+    assert_eq!(log_values(&cluster, "t", 0).len(), 2);
+}
+
+#[test]
 fn silent_producers_are_forgotten() {
     // I9, I6
     let cluster = Cluster::builder()

@@ -27,6 +27,8 @@ struct Work {
     broker: Arc<Broker>,
     version: i16,
     correlation_id: i32,
+    /// Name of the listener that the request came in on (M8).
+    listener: Arc<str>,
     /// F4: the whole answer's budget.
     bytes_max: usize,
     /// F6: never more than the budget, or the fetch would always wait for its deadline.
@@ -89,7 +91,7 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
 
 impl Work {
     fn new(context: &Context<'_>, request: &FetchRequest<'_>, mode: Mode) -> Self {
-        let Context { broker, version, correlation_id, .. } = *context;
+        let Context { broker, version, correlation_id, listener, .. } = *context;
         let replica_id = if version >= 15 { request.replica_state.replica_id } else { request.replica_id };
         // F1: another isolation level does not exist
         let refuse_all = match mode {
@@ -125,6 +127,7 @@ impl Work {
             broker: Arc::clone(broker),
             version,
             correlation_id,
+            listener: Arc::clone(listener),
             bytes_max,
             bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max), // F6
             reader: if replica_id >= 0 { Reader::Replica(replica_id) } else { Reader::Consumer },
@@ -199,8 +202,7 @@ impl Work {
                             leader_epoch: partition.leader_epoch,
                             ..Default::default()
                         };
-                        let listener = self.broker.listener_name();
-                        produce::add_endpoint(&mut endpoints, &image, partition.leader, listener);
+                        produce::add_endpoint(&mut endpoints, &image, partition.leader, &self.listener);
                     }
                     data
                 });

@@ -32,7 +32,7 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
     let Context { broker, version, correlation_id, .. } = context;
     let request: MetadataRequest<'_> = read(input, version)?;
     let image = broker.metadata().image();
-    let view = View { image: &image, listener: broker.listener_name(), version };
+    let view = View { image: &image, listener: context.listener, version };
     let cluster_id = image.cluster_id.to_string();
 
     let asked = match &request.topics {

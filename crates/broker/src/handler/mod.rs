@@ -56,6 +56,8 @@ struct Context<'a> {
     correlation_id: i32,
     /// Null counts as empty (G7).
     client_id: &'a str,
+    /// Name of the listener that the request came in on (M8).
+    listener: &'a Arc<str>,
     peer: SocketAddr,
     responder: &'a Responder,
 }
@@ -83,7 +85,7 @@ impl Handlers {
 
     /// Chapter 3: reads the header, and the body in the handler's file.
     fn gate(&self, request: &mut Request, mode: Mode) -> Result<Outcome, String> {
-        let Request { frame, peer, responder } = request;
+        let Request { frame, peer, listener, responder } = request;
         let mut input = Decoder::new(frame.bytes());
         let (api, header) = RequestHeader::read(&mut input).map_err(|error| error.to_string())?; // G1
         let version = header.api_version;
@@ -99,6 +101,7 @@ impl Handlers {
             version,
             correlation_id: header.correlation_id,
             client_id,
+            listener,
             peer: *peer,
             responder,
         };
@@ -119,6 +122,7 @@ impl Handlers {
                     version,
                     correlation_id: header.correlation_id,
                     is_admin,
+                    listener,
                     responder,
                 };
                 produce::handle(context, frame, body, mode)

@@ -35,6 +35,8 @@ pub(super) struct ProduceContext<'a> {
     pub(super) version: i16,
     pub(super) correlation_id: i32,
     pub(super) is_admin: bool,
+    /// Name of the listener that the request came in on (M8).
+    pub(super) listener: &'a Arc<str>,
     pub(super) responder: &'a Responder,
 }
 
@@ -106,7 +108,14 @@ pub(super) fn handle(
     let outcome = if is_open && plan.timeout_ms > 0 {
         Ok(wait_for_followers(&context, plan, frame.bytes(), &touched))
     } else {
-        answer(context.broker, context.version, context.correlation_id, &plan, frame.bytes())
+        answer(
+            context.broker,
+            context.version,
+            context.correlation_id,
+            context.listener,
+            &plan,
+            frame.bytes(),
+        )
     };
     // W3, W4: waiters are looked at after the appends, without a partition's lock
     for partition in touched {
@@ -137,9 +146,10 @@ fn wait_for_followers(
     let names = plan.keep_names(frame);
     let (broker, version, correlation_id) =
         (Arc::clone(context.broker), context.version, context.correlation_id);
+    let listener = Arc::clone(context.listener);
     let answer = move |statuses: &[ErrorCode]| {
         plan.set_statuses(statuses);
-        answer(&broker, version, correlation_id, &plan, &names).unwrap_or_else(Outcome::Close)
+        answer(&broker, version, correlation_id, &listener, &plan, &names).unwrap_or_else(Outcome::Close)
     };
     let waiter = DelayedProduce::start(awaited, Box::new(answer), context.responder.clone());
     wait(context.broker, waiter, timeout_ms)
@@ -268,6 +278,7 @@ fn answer(
     broker: &Broker,
     version: i16,
     correlation_id: i32,
+    listener: &str,
     plan: &Plan,
     names: &[u8],
 ) -> Result<Outcome, String> {
@@ -310,7 +321,7 @@ fn answer(
                         leader_epoch: partition.leader_epoch,
                         ..Default::default()
                     };
-                    add_endpoint(&mut endpoints, image, partition.leader, broker.listener_name());
+                    add_endpoint(&mut endpoints, image, partition.leader, listener);
                 }
             }
             response

@@ -115,6 +115,7 @@ impl World {
         let mut request = Request {
             frame: Frame::of(&encoded.bytes()[4..]),
             peer: ([127, 0, 0, 1], 1).into(),
+            listener: "PLAINTEXT".into(),
             responder: Responder { queue: Arc::clone(&self.queue), slot: 0, serial: 0 },
         };
         let handlers = Handlers::new(Arc::clone(self.server.broker()));

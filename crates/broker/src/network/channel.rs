@@ -321,6 +321,7 @@ mod tests {
         let request = |len| Request {
             frame: frame(len),
             peer: ([127, 0, 0, 1], 1).into(),
+            listener: "TEST".into(),
             responder: Responder { queue: Arc::clone(&queue), slot: 0, serial: 0 },
         };
         let channel = RequestChannel::new(2, 100);

@@ -58,6 +58,8 @@ pub(crate) struct Request {
     pub(crate) frame: Frame,
     /// Who sent it.
     pub(crate) peer: SocketAddr,
+    /// Name of the listener that it came in on: answers name the end points of the same (M8).
+    pub(crate) listener: Arc<str>,
     /// Where an answer goes that is not there when the handler returns.
     pub(crate) responder: Responder,
 }

@@ -146,7 +146,7 @@ impl Server {
         let quota = Arc::new(ConnectionQuota::new(options.connections_max, usize::MAX));
         let channel = Arc::new(RequestChannel::new(options.requests_max, usize::MAX));
         let mut network: Vec<NetworkThread> = (0..options.network_threads)
-            .map(|_| NetworkThread::new(Arc::clone(&service), Arc::clone(&channel), config.clone()).unwrap())
+            .map(|_| NetworkThread::new(&"TEST".into(), &service, &channel, config.clone()).unwrap())
             .collect();
         let queues = network.iter().map(NetworkThread::queue).collect();
         let others: Vec<_> = network[1..].iter().map(NetworkThread::handover).collect();

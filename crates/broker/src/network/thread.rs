@@ -78,6 +78,8 @@ impl Handover {
 /// One network thread, before and while it runs.
 pub(crate) struct NetworkThread {
     poll: Poll,
+    /// Name of the listener that its connections come from.
+    listener: Arc<str>,
     service: Arc<dyn Service>,
     channel: Arc<RequestChannel>,
     queue: Arc<ResponseQueue>,
@@ -129,8 +131,9 @@ enum Close {
 impl NetworkThread {
     /// A thread without an acceptor.
     pub(crate) fn new(
-        service: Arc<dyn Service>,
-        channel: Arc<RequestChannel>,
+        listener: &Arc<str>,
+        service: &Arc<dyn Service>,
+        channel: &Arc<RequestChannel>,
         config: SocketConfig,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -138,8 +141,9 @@ impl NetworkThread {
         let now = Instant::now();
         Ok(Self {
             poll,
-            service,
-            channel,
+            listener: Arc::clone(listener),
+            service: Arc::clone(service),
+            channel: Arc::clone(channel),
             handover: Arc::new(Handover { sockets: Mutex::default(), queue: Arc::clone(&queue) }),
             queue,
             acceptor: None,
@@ -423,7 +427,8 @@ impl NetworkThread {
         self.next_serial += 1;
         self.last_request = self.now;
         let responder = Responder { queue: Arc::clone(&self.queue), slot, serial };
-        let mut request = Request { frame, peer: peer.address, responder };
+        let listener = Arc::clone(&self.listener);
+        let mut request = Request { frame, peer: peer.address, listener, responder };
         match self.service.route(request.frame.bytes()) {
             Route::Inline => {
                 let outcome = handle_guarded(&*self.service, &mut request);
