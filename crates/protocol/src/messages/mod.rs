@@ -16,19 +16,24 @@ use crate::{
     body::{CodecError, describe, reencode},
 };
 
+pub mod alter_configs;
 pub mod api_versions;
 pub mod common;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_log_dirs;
 pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
@@ -47,11 +52,16 @@ macro_rules! for_each_api {
             api_versions: ApiVersionsRequest,
             create_topics: CreateTopicsRequest,
             delete_topics: DeleteTopicsRequest,
+            delete_records: DeleteRecordsRequest,
             init_producer_id: InitProducerIdRequest,
             offset_for_leader_epoch: OffsetForLeaderEpochRequest,
             describe_configs: DescribeConfigsRequest,
+            alter_configs: AlterConfigsRequest,
+            describe_log_dirs: DescribeLogDirsRequest,
             create_partitions: CreatePartitionsRequest,
+            elect_leaders: ElectLeadersRequest,
             incremental_alter_configs: IncrementalAlterConfigsRequest,
+            list_partition_reassignments: ListPartitionReassignmentsRequest,
             describe_cluster: DescribeClusterRequest,
             describe_topic_partitions: DescribeTopicPartitionsRequest,
         }
