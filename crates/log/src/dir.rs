@@ -328,6 +328,20 @@ impl LogDir {
         self.health.note(result)
     }
 
+    /// Removes files that [`Deletion::rename`](crate::Deletion::rename) has renamed (D23). One that is not there any more, because
+    /// its topic was deleted meanwhile, is fine.
+    ///
+    /// # Errors
+    /// The first failure of the file system; it takes the directory offline.
+    pub fn remove_files(&self, paths: &[String]) -> Result<(), LogError> {
+        // D23
+        let result = paths
+            .iter()
+            .filter(|path| path.ends_with(crate::segment::DELETED))
+            .try_for_each(|path| crate::segment::remove_if_there(&*self.storage, path));
+        self.health.note(result)
+    }
+
     /// Writes the recovery points of all partitions (D2, D13).
     pub fn write_recovery_points<'a>(
         &self,

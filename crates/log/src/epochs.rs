@@ -18,6 +18,8 @@ pub(crate) struct LeaderEpochs {
     storage: Arc<dyn Storage>,
     path: String,
     entries: Vec<(i32, i64)>,
+    /// The file says more than `entries` does.
+    changed: bool,
 }
 
 impl LeaderEpochs {
@@ -34,7 +36,7 @@ impl LeaderEpochs {
                 _ => tracing::warn!(path, "malformed leader epoch file counts as absent"),
             }
         }
-        Ok(LeaderEpochs { storage, path, entries })
+        Ok(LeaderEpochs { storage, path, entries, changed: false })
     }
 
     pub(crate) fn entries(&self) -> &[(i32, i64)] {
@@ -94,9 +96,15 @@ impl LeaderEpochs {
         if self.entries.len() != before { self.write() } else { Ok(()) }
     }
 
-    /// Makes `start` the first offset: epochs that end before it go, the one that holds it begins there.
-    pub(crate) fn truncate_from_start(&mut self, start: i64) -> Result<(), LogError> {
-        if self.drop_before(start) { self.write() } else { Ok(()) }
+    /// Makes `start` the first offset: epochs that end before it go, the one that holds it begins there. The file follows with the
+    /// next new epoch, or when the log is closed (D14); until then a start finds the same by itself (D18).
+    pub(crate) fn forget_before(&mut self, start: i64) {
+        self.changed |= self.drop_before(start);
+    }
+
+    /// Writes what [`forget_before`](LeaderEpochs::forget_before) has left out so far.
+    pub(crate) fn write_if_changed(&mut self) -> Result<(), LogError> {
+        if self.changed { self.write() } else { Ok(()) }
     }
 
     fn drop_before(&mut self, start: i64) -> bool {
@@ -132,9 +140,11 @@ impl LeaderEpochs {
         }
     }
 
-    pub(crate) fn write(&self) -> Result<(), LogError> {
+    fn write(&mut self) -> Result<(), LogError> {
         let lines = self.entries.iter().map(|(epoch, start)| format!("{epoch} {start}"));
-        checkpoint::write_text(&*self.storage, &self.path, &checkpoint::format_lines(lines))
+        checkpoint::write_text(&*self.storage, &self.path, &checkpoint::format_lines(lines))?;
+        self.changed = false;
+        Ok(())
     }
 }
 
@@ -187,11 +197,11 @@ mod tests {
         let (_, mut epochs) = epochs(&[(2, 10), (4, 20), (7, 30)]);
         epochs.truncate_from_end(30).unwrap();
         assert_eq!(epochs.entries(), [(2, 10), (4, 20)]);
-        epochs.truncate_from_start(15).unwrap();
+        epochs.forget_before(15);
         assert_eq!(epochs.entries(), [(2, 15), (4, 20)]);
-        epochs.truncate_from_start(25).unwrap();
+        epochs.forget_before(25);
         assert_eq!(epochs.entries(), [(4, 25)]);
-        epochs.truncate_from_start(25).unwrap();
+        epochs.forget_before(25);
         assert_eq!(epochs.entries(), [(4, 25)]);
         assert_eq!(epochs.epoch_at(24), None);
         assert_eq!(epochs.epoch_at(25), Some(4));

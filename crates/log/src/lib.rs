@@ -30,8 +30,8 @@ pub use self::config::{ConfigError, LogConfig};
 pub use self::dir::{Identity, LogDir, MetaProperties, PartitionDir, partition_dir_name};
 pub use self::error::{AppendError, DirError, DirHealth, LogError, RecordError, code};
 pub use self::log::{
-    AppendInfo, AppendOrigin, Flush, FollowerAppend, LeaderChecks, Log, OpenOptions, Read, TimestampOffset,
-    check_produce_shape,
+    AppendInfo, AppendOrigin, Deletion, Flush, FollowerAppend, LeaderChecks, Log, OpenOptions, Read,
+    TimestampOffset, check_produce_shape,
 };
 pub use self::producer_state::{Producer, SeenBatch};
 pub use self::storage::{Entry, Fault, File, FileStorage, HeldLock, MemoryStorage, OpenMode, Storage};

@@ -93,7 +93,8 @@ fn clean_up(storage: &dyn Storage, dir: &str) -> Result<Vec<i64>, LogError> {
         complete_swap(storage, dir, *base, &names)?;
     }
     for name in &names {
-        let leftover = [".deleted", ".cleaned", ".swap", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
+        let leftover =
+            [segment::DELETED, ".cleaned", ".swap", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
         if leftover {
             segment::remove_if_there(storage, &storage::join(dir, name))?;
         }
@@ -177,7 +178,9 @@ fn load_segments(
         // A file may also have lost its unsynced end at exactly the end of a batch. Only compaction leaves gaps between segments
         // that were meant.
         let unsynced = !options.clean && !synced && !config.compact;
-        let gap = unsynced && bases.get(i + 1).is_some_and(|next| *next > loaded.log_end);
+        // Below the log start a gap is what a crash has left of a deletion (D23).
+        let gap = unsynced
+            && bases.get(i + 1).is_some_and(|next| *next > loaded.log_end && *next > options.log_start);
         if bad && !recovered.only_zeros {
             let lost = recovered.file_len - recovered.cut;
             tracing::warn!(dir, base, lost, end = loaded.log_end, "cut the log at its first bad batch");
@@ -216,7 +219,7 @@ fn remove_segments(storage: &dyn Storage, dir: &str, bases: &[i64]) -> Result<()
 }
 
 fn remove_segment_files(storage: &dyn Storage, dir: &str, base: i64) -> Result<(), LogError> {
-    for suffix in [".log", ".index", ".timeindex", ".txnindex"] {
+    for suffix in segment::SUFFIXES {
         segment::remove_if_there(storage, &storage::join(dir, &file_name(base, suffix)))?;
     }
     Ok(())
@@ -500,7 +503,7 @@ fn remove_stragglers(storage: &dyn Storage, dir: &str, segments: &[Segment]) -> 
 }
 
 /// Offsets of the snapshot files, rising.
-fn snapshots(storage: &dyn Storage, dir: &str) -> Result<Vec<i64>, LogError> {
+pub(crate) fn snapshots(storage: &dyn Storage, dir: &str) -> Result<Vec<i64>, LogError> {
     let mut offsets: Vec<i64> =
         file_names(storage, dir)?.iter().filter_map(|n| base_of(n, ".snapshot")).collect();
     offsets.sort_unstable();

@@ -9,6 +9,11 @@ use crate::error::LogError;
 use crate::index::{OffsetEntry, OffsetIndex, TimeIndex};
 use crate::storage::{self, File, NamedFile, OpenMode, Storage};
 
+/// What a segment's files end in; not every segment has the last one.
+pub(crate) const SUFFIXES: [&str; 4] = [".log", ".index", ".timeindex", ".txnindex"];
+/// What a deleted segment's files end in until they are removed (D23).
+pub(crate) const DELETED: &str = ".deleted";
+
 /// `<20 digits><suffix>` (8.2).
 pub(crate) fn file_name(base_offset: i64, suffix: &str) -> String {
     format!("{base_offset:020}{suffix}")
@@ -46,6 +51,8 @@ pub(crate) struct Segment {
     /// Largest timestamp of the first batch; `None` while it is not known.
     first_timestamp: Option<i64>,
     created_ms: i64,
+    /// When the file was last written: its own time after a start.
+    written_ms: i64,
     jitter_ms: i64,
 }
 
@@ -67,6 +74,7 @@ impl Segment {
                 .map_err(|e| LogError::storage("preallocating", &path, e))?;
         }
         let mut segment = Segment::with_file(storage, dir, base_offset, file, config, now_ms)?;
+        segment.written_ms = now_ms;
         segment.jitter_ms = jitter_ms;
         Ok(segment)
     }
@@ -97,9 +105,11 @@ impl Segment {
     ) -> Result<Segment, LogError> {
         let index_path = storage::join(dir, &file_name(base_offset, ".index"));
         let time_path = storage::join(dir, &file_name(base_offset, ".timeindex"));
+        let path = storage::join(dir, &file_name(base_offset, ".log"));
+        let written_ms = file_time(&*file, &path)?.unwrap_or(now_ms);
         Ok(Segment {
             base_offset,
-            path: storage::join(dir, &file_name(base_offset, ".log")),
+            path,
             file,
             size: 0,
             offsets: OffsetIndex::create(storage, index_path, config.segment_index_bytes)?,
@@ -108,6 +118,7 @@ impl Segment {
             bytes_since_entry: 0,
             first_timestamp: None,
             created_ms: now_ms,
+            written_ms,
             jitter_ms: 0,
         })
     }
@@ -146,6 +157,7 @@ impl Segment {
         let largest = times
             .last()
             .map_or((-1, base_offset), |e| (e.timestamp, base_offset + i64::from(e.relative_offset)));
+        let written_ms = file_time(&*file, &path)?.unwrap_or(now_ms);
         let segment = Segment {
             base_offset,
             path,
@@ -157,6 +169,7 @@ impl Segment {
             bytes_since_entry: 0,
             first_timestamp: None,
             created_ms: now_ms,
+            written_ms,
             jitter_ms: 0,
         };
         if let Some(entry) = segment.offsets.last() {
@@ -195,7 +208,9 @@ impl Segment {
         bytes: &[u8],
         headers: &[BatchHeader],
         index_interval: u32,
+        now_ms: i64,
     ) -> Result<(), LogError> {
+        self.written_ms = now_ms;
         self.file.write_at(self.size, bytes).map_err(|e| LogError::storage("appending to", &self.path, e))?;
         for header in headers {
             self.note(header, index_interval)?;
@@ -244,13 +259,19 @@ impl Segment {
             return false;
         }
         let age = match self.first_timestamp {
-            Some(first) if first >= 0 && max_timestamp >= 0 => max_timestamp.saturating_sub(first),
+            Some(first) if first >= 0 => max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(self.created_ms),
         };
         self.size + len as u64 > u64::from(config.segment_bytes)
             || age > config.segment_ms - self.jitter_ms
             || self.offsets.is_full()
             || self.times.is_full()
+    }
+
+    /// What retention goes by: the largest timestamp, or the file's time if no record has one (D22).
+    pub(crate) fn time_ms(&self) -> i64 {
+        // D22
+        if self.largest.0 >= 0 { self.largest.0 } else { self.written_ms }
     }
 
     /// No more appends: final time entry (D6), indexes and file cut to what is used (D7).
@@ -395,6 +416,10 @@ impl Segment {
     fn relative(&self, offset: i64) -> Option<u32> {
         u32::try_from(offset.checked_sub(self.base_offset)?).ok()
     }
+}
+
+fn file_time(file: &dyn File, path: &str) -> Result<Option<i64>, LogError> {
+    file.modified_ms().map_err(|e| LogError::storage("reading", path, e))
 }
 
 pub(crate) fn remove_if_there(storage: &dyn Storage, path: &str) -> Result<(), LogError> {

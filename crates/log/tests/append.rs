@@ -383,10 +383,18 @@ fn a_segment_is_closed_when_it_is_too_old() {
     append(&mut log, at(NOW - 5000)).unwrap();
     assert!(!append(&mut log, at(NOW - 4000)).unwrap().rolled);
     assert!(append(&mut log, at(NOW - 3999)).unwrap().rolled);
-    // Without timestamps it is the clock that counts.
-    let none = batch_with(1, 1, -1, Stamp::NONE);
-    assert!(!log.append_as_leader(&mut none.clone(), 1, NOW, LeaderChecks::default()).unwrap().rolled);
-    assert!(log.append_as_leader(&mut none.clone(), 1, NOW + 1001, LeaderChecks::default()).unwrap().rolled);
+    // If the first batch has no timestamp it is the clock that counts, and only then.
+    let timeless = |log: &mut Log, now| {
+        let mut none = batch_with(1, 1, -1, Stamp::NONE);
+        log.append_as_leader(&mut none, 1, now, LeaderChecks::default()).unwrap().rolled
+    };
+    assert!(!timeless(&mut log, NOW + 5000));
+    let mut log = open(&MemoryStorage::new());
+    log.set_config(LogConfig { segment_ms: 1000, ..LogConfig::default() });
+    assert!(!timeless(&mut log, NOW));
+    assert!(!timeless(&mut log, NOW + 1000));
+    assert!(timeless(&mut log, NOW + 1001));
+    assert!(!timeless(&mut log, NOW + 2001), "the new one is a second old");
 }
 
 #[test]
@@ -402,6 +410,11 @@ fn jitter_closes_some_segments_earlier_and_none_too_early() {
     let rolled = |age| (0..40).filter(|seed| rolls_at(*seed, age)).count();
     assert_eq!((rolled(500), rolled(1001)), (0, 40));
     assert!((5..36).contains(&rolled(750)), "drawn anew for each log");
+    // More jitter than age would close every segment at its second batch.
+    let config = LogConfig { segment_ms: 1000, segment_jitter_ms: i64::MAX, ..LogConfig::default() };
+    let mut log = open_with(&MemoryStorage::new(), config, options());
+    append(&mut log, batch(1)).unwrap();
+    assert!(!append(&mut log, batch(1)).unwrap().rolled);
 }
 
 #[test]

@@ -80,7 +80,8 @@ impl Log {
     /// Appends the one batch in `records`, the record bytes of one partition of a produce request (P3). Base offset and leader
     /// epoch (and with LogAppendTime the time) are patched in place, then the same bytes are written (L4 to L6, L14).
     ///
-    /// With `flush.messages` reached, the batch is synced when this returns.
+    /// With `flush.messages` reached, the batch is synced when this returns, unless
+    /// [the owner has taken that over](Log::leave_flushes_to_owner).
     ///
     /// # Errors
     /// [`AppendError`] with Kafka's code; nothing of the batch is in the log then. KAFKA_STORAGE_ERROR means that the data
@@ -187,10 +188,10 @@ impl Log {
             Batch::parse(bytes).is_ok_and(|b| b.is_crc_valid() && b.header().last_offset() == last_offset),
             "invariant 3: a stored batch is whole and its checksum valid"
         );
-        let written = self.write(bytes, &[header]);
+        let written = self.write(bytes, &[header], now_ms);
         self.health.note(written)?;
         self.take_note(&header, bytes);
-        if self.unflushed_messages() >= self.config.flush_messages {
+        if !self.owner_flushes && self.flush_due() {
             self.flush()?;
         }
         self.assert_invariants();
@@ -243,7 +244,7 @@ impl Log {
         }
         let result = self.append_replicated(records, &headers, now_ms, &mut info);
         self.health.note(result)?;
-        if self.unflushed_messages() >= self.config.flush_messages {
+        if !self.owner_flushes && self.flush_due() {
             self.flush()?;
         }
         self.assert_invariants();
@@ -278,7 +279,7 @@ impl Log {
                 end += header.total_len();
                 next += 1;
             }
-            self.write(&records[at..end], &headers[first..next])?;
+            self.write(&records[at..end], &headers[first..next], now_ms)?;
             let mut batch_at = at;
             for header in &headers[first..next] {
                 let batch_end = batch_at + header.total_len();
@@ -339,9 +340,9 @@ impl Log {
         Ok(headers)
     }
 
-    fn write(&mut self, bytes: &[u8], headers: &[BatchHeader]) -> Result<(), LogError> {
+    fn write(&mut self, bytes: &[u8], headers: &[BatchHeader], now_ms: i64) -> Result<(), LogError> {
         let interval = self.config.index_interval_bytes;
-        self.active_mut().append(bytes, headers, interval)
+        self.active_mut().append(bytes, headers, interval, now_ms)
     }
 
     /// Log end and producer state follow the bytes.

@@ -1,6 +1,7 @@
 //! Making appends durable, so that one sync serves all appends before it (U3, group commit).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Log;
 use crate::error::{DirHealth, LogError};
@@ -17,6 +18,7 @@ pub struct Flush {
     sync_dir: bool,
     files: Vec<NamedFile>,
     health: DirHealth,
+    gone: Arc<AtomicBool>,
     upto: i64,
     appended_bytes: u64,
     dir_changes: u64,
@@ -33,8 +35,11 @@ impl Flush {
     /// tried again (D31).
     pub fn run(&self) -> Result<(), LogError> {
         self.health.check()?;
-        let result = self.sync();
-        self.health.note(result)
+        match self.sync() {
+            // The log was deleted while this ran, and its directory has another name: nothing is left to be synced.
+            Err(_) if self.gone.load(Ordering::Acquire) => Ok(()),
+            result => self.health.note(result),
+        }
     }
 
     fn sync(&self) -> Result<(), LogError> {
@@ -69,6 +74,7 @@ impl Log {
             sync_dir: self.dir_changes > self.dir_synced,
             files,
             health: self.health.clone(),
+            gone: Arc::clone(&self.gone),
             upto: self.log_end,
             appended_bytes: self.appended_bytes,
             dir_changes: self.dir_changes,
@@ -88,6 +94,18 @@ impl Log {
         self.unsynced_snapshots
             .retain(|(_, file)| !flush.files.iter().any(|(_, synced)| Arc::ptr_eq(file, synced)));
         self.assert_invariants();
+    }
+
+    /// Leaves syncs by `flush.messages` to the owner, who asks [`flush_due`](Log::flush_due) after each append and syncs without
+    /// the log's lock, so that one sync serves many appends (U3).
+    pub fn leave_flushes_to_owner(&mut self) {
+        self.owner_flushes = true;
+    }
+
+    /// Whether `flush.messages` records are unsynced (L10).
+    pub fn flush_due(&self) -> bool {
+        // L10, U3
+        self.unflushed_messages() >= self.config.flush_messages
     }
 
     /// Whether a segment was closed since the last flush, so that a background flush is due (D11).
@@ -110,6 +128,7 @@ impl Log {
 
     fn finish(&mut self) -> Result<(), LogError> {
         self.active_mut().finish()?;
+        self.epochs.write_if_changed()?;
         // I11
         self.write_snapshot(self.log_end)?;
         let mut files = self.files_to_sync()?;

@@ -10,15 +10,18 @@
 pub(crate) mod append;
 mod flush;
 mod read;
+mod retention;
 mod truncate;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rohrpost_record::Compressor;
 
 pub use self::append::{AppendInfo, AppendOrigin, FollowerAppend, LeaderChecks, check_produce_shape};
 pub use self::flush::Flush;
 pub use self::read::{Read, TimestampOffset};
+pub use self::retention::Deletion;
 
 use crate::config::LogConfig;
 use crate::epochs::{self, LeaderEpochs};
@@ -72,6 +75,10 @@ pub struct Log {
     truncations: u64,
     /// Producer snapshots written since the last flush (D11).
     unsynced_snapshots: Vec<NamedFile>,
+    /// Syncs by `flush.messages` are the owner's.
+    owner_flushes: bool,
+    /// Told to those who work on the files without the log: it is no more.
+    gone: Arc<AtomicBool>,
     jitter_seed: u64,
     /// For decompressed records; reused.
     scratch: Vec<u8>,
@@ -103,7 +110,7 @@ impl Log {
         let mut epochs = LeaderEpochs::open(Arc::clone(&storage), storage::join(dir, epochs::FILE))?;
         let mut loaded = recovery::load(&*storage, dir, &config, &options, &mut epochs)?;
         let mut seed = options.seed;
-        let jitter = next_jitter(&mut seed, config.segment_jitter_ms);
+        let jitter = next_jitter(&mut seed, &config);
         if let Some(active) = loaded.segments.last_mut() {
             active.activate(&config, jitter)?;
         }
@@ -125,6 +132,8 @@ impl Log {
             dir_synced: 0,
             truncations: 0,
             unsynced_snapshots: loaded.snapshot.into_iter().collect(),
+            owner_flushes: false,
+            gone: Arc::default(),
             jitter_seed: seed,
             scratch: Vec::new(),
             compressor: None,
@@ -257,7 +266,7 @@ impl Log {
     /// Closes the active segment and begins one at `base_offset` (D11). The old one is synced by the next flush.
     fn roll(&mut self, base_offset: i64, now_ms: i64) -> Result<(), LogError> {
         // D11
-        let jitter = next_jitter(&mut self.jitter_seed, self.config.segment_jitter_ms);
+        let jitter = next_jitter(&mut self.jitter_seed, &self.config);
         if self.active().size == 0 {
             // Nothing to keep: an empty segment gives way to the new one.
             if let Some(empty) = self.segments.pop() {
@@ -302,6 +311,12 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Release);
+    }
+}
+
 /// Writes `<offset>.snapshot` without syncing it (D11).
 pub(crate) fn write_snapshot(
     storage: &dyn Storage,
@@ -318,9 +333,11 @@ pub(crate) fn write_snapshot(
     Ok((path, file))
 }
 
-/// A number from [0, `max_ms`), from a small generator of its own: no two segments should roll together.
-fn next_jitter(seed: &mut u64, max_ms: i64) -> i64 {
+/// A number from [0, `segment.jitter.ms`), from a small generator of its own: no two segments should roll together. At most
+/// `segment.ms`, or no batch would ever find its segment young enough.
+fn next_jitter(seed: &mut u64, config: &LogConfig) -> i64 {
     // D10
+    let max_ms = config.segment_jitter_ms.min(config.segment_ms);
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *seed;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

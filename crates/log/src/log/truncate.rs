@@ -51,7 +51,7 @@ impl Log {
         }
         self.truncations += 1;
         self.appended_epoch = -1;
-        let jitter = next_jitter(&mut self.jitter_seed, self.config.segment_jitter_ms);
+        let jitter = next_jitter(&mut self.jitter_seed, &self.config);
         let config = self.config.clone();
         let active = self.active_mut();
         let mut end = offset;
@@ -83,7 +83,7 @@ impl Log {
         // D29
         self.truncations += 1;
         self.appended_epoch = -1;
-        let jitter = next_jitter(&mut self.jitter_seed, self.config.segment_jitter_ms);
+        let jitter = next_jitter(&mut self.jitter_seed, &self.config);
         while let Some(segment) = self.segments.pop() {
             segment.remove(&*self.storage)?;
         }
@@ -117,8 +117,7 @@ impl Log {
         }
         self.health.check()?;
         self.log_start = offset;
-        let result = self.epochs.truncate_from_start(offset);
-        self.health.note(result)?;
+        self.epochs.forget_before(offset);
         Ok(true)
     }
 

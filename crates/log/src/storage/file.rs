@@ -143,6 +143,11 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
+    fn modified_ms(&self) -> io::Result<Option<i64>> {
+        let modified = self.0.metadata()?.modified()?;
+        Ok(modified.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_millis() as i64))
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }

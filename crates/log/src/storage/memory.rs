@@ -1,15 +1,16 @@
 //! Files in memory, for tests, simulations and clusters that need not outlive their process.
 //!
 //! The storage knows for every file and directory what a loss of power would leave: [`MemoryStorage::power_loss`] drops
-//! all else. Faults can be ordered in advance: a write or sync that fails, a disk that fills up, a torn write.
+//! all else. Faults can be ordered in advance: a write or sync that fails, a disk that fills up, a torn write, a sync that
+//! takes as long as the test wants. Syncs are counted.
 //! Files are kept in chunks, and parts never written cost nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{Entry, File, HeldLock, OpenMode, Storage};
 
@@ -45,8 +46,35 @@ impl MemoryStorage {
 
     /// Orders a fault. Several may be under way.
     pub fn inject(&self, fault: Fault) {
-        self.shared.faults.lock().push(fault);
+        self.inject_in("", fault);
+    }
+
+    /// Orders a fault that only paths that contain `part` run into: one disk of several.
+    pub fn inject_in(&self, part: &str, fault: Fault) {
+        self.shared.faults.lock().push((part.to_owned(), fault));
         self.shared.faulty.store(true, Ordering::Release);
+    }
+
+    /// From now on syncs of files whose path contains `part` do not end before [`release_syncs`](MemoryStorage::release_syncs).
+    pub fn hold_syncs(&self, part: &str) {
+        self.shared.syncs.lock().held = Some(part.to_owned());
+    }
+
+    /// Lets all syncs go on.
+    pub fn release_syncs(&self) {
+        self.shared.syncs.lock().held = None;
+        self.shared.released.notify_all();
+    }
+
+    /// Syncs that are held now.
+    pub fn syncs_held(&self) -> usize {
+        self.shared.syncs.lock().waiting
+    }
+
+    /// Syncs of files whose path contains `part`, begun so far.
+    pub fn sync_count(&self, part: &str) -> u64 {
+        let syncs = self.shared.syncs.lock();
+        syncs.begun.iter().filter(|(path, _)| path.contains(part)).map(|(_, count)| count).sum()
     }
 
     /// Forgets all ordered faults.
@@ -93,9 +121,9 @@ impl MemoryStorage {
         Ok(node)
     }
 
-    fn handle(&self, inode: Arc<Inode>) -> Arc<dyn File> {
+    fn handle(&self, inode: Arc<Inode>, path: &str) -> Arc<dyn File> {
         let generation = self.shared.generation.load(Ordering::Acquire);
-        Arc::new(MemoryFile { inode, shared: Arc::clone(&self.shared), generation })
+        Arc::new(MemoryFile { inode, shared: Arc::clone(&self.shared), path: path.into(), generation })
     }
 }
 
@@ -150,7 +178,7 @@ impl Storage for MemoryStorage {
         if mode == OpenMode::Truncate {
             inode.content.write().set_len(0);
         }
-        Ok(self.handle(inode))
+        Ok(self.handle(inode, path))
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
@@ -188,7 +216,7 @@ impl Storage for MemoryStorage {
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         let dir = self.find_dir(path)?;
-        self.shared.before_sync()?;
+        self.shared.before_sync(path)?;
         let mut dir = dir.lock();
         dir.durable = dir.now.clone();
         Ok(())
@@ -214,20 +242,46 @@ struct Shared {
     locks: Mutex<HashSet<String>>,
     /// Raised when handles die, so that a dead log cannot write into its successor's files.
     generation: AtomicU64,
-    faults: Mutex<Vec<Fault>>,
+    /// With the part of a path that they are for.
+    faults: Mutex<Vec<(String, Fault)>>,
+    syncs: Mutex<Syncs>,
+    released: Condvar,
     /// Whether `faults` is worth a look.
     faulty: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct Syncs {
+    /// By path. Counts of files that are gone stay; it is a storage for tests.
+    begun: HashMap<Arc<str>, u64>,
+    /// Paths that contain this wait.
+    held: Option<String>,
+    waiting: usize,
+}
+
 impl Shared {
+    /// Counts a sync of a file, and waits as long as it is held.
+    fn count_sync(&self, path: &Arc<str>) {
+        let mut syncs = self.syncs.lock();
+        *syncs.begun.entry(Arc::clone(path)).or_default() += 1;
+        syncs.waiting += 1;
+        while syncs.held.as_ref().is_some_and(|part| path.contains(&**part)) {
+            self.released.wait(&mut syncs);
+        }
+        syncs.waiting -= 1;
+    }
+
     /// How many of `len` bytes may be written, and the error that follows if these are not all.
-    fn before_write(&self, len: usize) -> (usize, Option<io::Error>) {
+    fn before_write(&self, path: &str, len: usize) -> (usize, Option<io::Error>) {
         if !self.faulty.load(Ordering::Acquire) {
             return (len, None);
         }
         let mut allowed = len;
         let mut error = None;
-        self.faults.lock().retain_mut(|fault| {
+        self.faults.lock().retain_mut(|(part, fault)| {
+            if !path.contains(&**part) {
+                return true;
+            }
             let (nth, keep) = match fault {
                 Fault::FailWrite(nth) => (nth, 0),
                 Fault::TearWrite { nth, keep } => (nth, *keep),
@@ -252,13 +306,16 @@ impl Shared {
         (allowed, error)
     }
 
-    fn before_sync(&self) -> io::Result<()> {
+    fn before_sync(&self, path: &str) -> io::Result<()> {
         if !self.faulty.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut result = Ok(());
-        self.faults.lock().retain_mut(|fault| {
+        self.faults.lock().retain_mut(|(part, fault)| {
             let Fault::FailSync(nth) = fault else { return true };
+            if !path.contains(&**part) {
+                return true;
+            }
             *nth = nth.saturating_sub(1);
             if *nth == 0 {
                 result = Err(io::Error::other("injected sync error"));
@@ -309,6 +366,8 @@ struct Inode {
 struct MemoryFile {
     inode: Arc<Inode>,
     shared: Arc<Shared>,
+    /// As it was opened.
+    path: Arc<str>,
     generation: u64,
 }
 
@@ -334,15 +393,19 @@ impl File for MemoryFile {
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_alive()?;
-        let (allowed, error) = self.shared.before_write(bytes.len());
+        let (allowed, error) = self.shared.before_write(&self.path, bytes.len());
         self.inode.content.write().write(position, &bytes[..allowed]);
         error.map_or(Ok(()), Err)
     }
 
     fn sync(&self) -> io::Result<()> {
         self.check_alive()?;
-        self.shared.before_sync()?;
-        self.inode.content.write().undo.clear();
+        // What is written after the sync has begun need not be durable after it.
+        let mark = self.inode.content.write().mark();
+        self.shared.count_sync(&self.path);
+        self.check_alive()?;
+        self.shared.before_sync(&self.path)?;
+        self.inode.content.write().settle(mark);
         Ok(())
     }
 
@@ -362,6 +425,8 @@ struct Content {
     chunks: Vec<Vec<u8>>,
     len: u64,
     undo: Vec<Undo>,
+    /// Steps that syncs have dropped from the front of `undo`.
+    settled: u64,
 }
 
 #[derive(Debug)]
@@ -429,6 +494,21 @@ impl Content {
                 Undo::Bytes { position, old } => self.put(position, &old),
             }
         }
+    }
+
+    /// What a sync that begins now makes durable: all steps before this one.
+    fn mark(&mut self) -> u64 {
+        if !matches!(self.undo.last(), Some(Undo::Len(len)) if *len == self.len) {
+            self.undo.push(Undo::Len(self.len));
+        }
+        self.settled + self.undo.len() as u64 - 1
+    }
+
+    /// A sync has ended.
+    fn settle(&mut self, mark: u64) {
+        let steps = mark.saturating_sub(self.settled);
+        self.undo.drain(..(steps as usize).min(self.undo.len()));
+        self.settled = self.settled.max(mark);
     }
 
     /// Growth in a row is undone by one step.
@@ -531,6 +611,41 @@ mod tests {
         assert_eq!(content(&storage, "d/a"), b"durable");
         assert!(!storage.exists("d/b").unwrap());
         assert!(file.write_at(0, b"x").is_err(), "handles die with the power");
+    }
+
+    #[test]
+    fn a_held_sync_makes_durable_what_was_there_when_it_began() {
+        let storage = MemoryStorage::new();
+        let file = synced(&storage, "d/a", b"one");
+        let before = storage.sync_count("d/");
+        file.write_at(3, b"two").unwrap();
+        storage.hold_syncs("/a");
+        std::thread::scope(|scope| {
+            let sync = scope.spawn(|| file.sync());
+            while storage.syncs_held() == 0 {
+                std::thread::yield_now();
+            }
+            file.write_at(6, b"three").unwrap();
+            file.write_at(0, b"O").unwrap();
+            storage.release_syncs();
+            sync.join().unwrap().unwrap();
+        });
+        assert_eq!(storage.sync_count("d/") - before, 1);
+        assert_eq!(content(&storage, "d/a"), b"Onetwothree");
+        storage.power_loss();
+        assert_eq!(content(&storage, "d/a"), b"onetwo");
+    }
+
+    #[test]
+    fn a_fault_of_one_path_spares_the_others() {
+        let storage = MemoryStorage::new();
+        let (a, b) = (synced(&storage, "d/a", b""), synced(&storage, "d/b", b""));
+        storage.inject_in("d/b", Fault::FailWrite(1));
+        storage.inject_in("d/b", Fault::FailSync(1));
+        a.write_at(0, b"x").unwrap();
+        a.sync().unwrap();
+        assert!(b.write_at(0, b"x").is_err());
+        assert!(b.sync().is_err());
     }
 
     #[test]

@@ -85,6 +85,11 @@ pub trait File: Send + Sync + Debug {
     /// Makes all bytes written so far durable, and the length with them.
     fn sync(&self) -> io::Result<()>;
 
+    /// When the file was last written, ms since 1970, if the storage knows.
+    fn modified_ms(&self) -> io::Result<Option<i64>> {
+        Ok(None)
+    }
+
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 }
