@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Topics(Topics),
     /// Run a broker until Ctrl-C
     Broker(Broker),
+    /// Measure how fast records go in and out, and what they cost
+    Perf(crate::perf::args::Perf),
 }
 
 /// Which cluster a command talks to.

@@ -32,18 +32,31 @@ pub(crate) fn run(options: &Consume) -> Result<(), Failure> {
         }
     })?;
     let target = Target::open(&options.cluster)?;
-    let result = connect(&target.bootstrap_servers).and_then(|client| Reader::open(client, options)?.read());
+    let result = connect(&target.bootstrap_servers).and_then(|client| {
+        let out = Output::new(options.format, options.max);
+        Reader::open(client, options, out)?.read().map(drop)
+    });
     let closed = target.close();
     result.and(closed)
 }
 
+/// Where records go.
+pub(crate) trait Sink {
+    /// It takes no more.
+    fn is_done(&self) -> bool;
+    /// One record.
+    fn write(&mut self, topic: &str, partition: i32, record: &Record<'_>) -> Result<(), Failure>;
+    /// There may be a pause now.
+    fn flush(&mut self) -> Result<(), Failure>;
+}
+
 /// What is read, how far, and where it goes.
-struct Reader<'a> {
+pub(crate) struct Reader<'a, S> {
     options: &'a Consume,
     client: Client,
     topic_id: Uuid,
     positions: BTreeMap<i32, Position>,
-    out: Output,
+    out: S,
     scratch: Vec<u8>,
 }
 
@@ -53,8 +66,8 @@ struct Position {
     end_offset: Option<i64>,
 }
 
-impl<'a> Reader<'a> {
-    fn open(mut client: Client, options: &'a Consume) -> Result<Reader<'a>, Failure> {
+impl<'a, S: Sink> Reader<'a, S> {
+    pub(crate) fn open(mut client: Client, options: &'a Consume, out: S) -> Result<Reader<'a, S>, Failure> {
         let topic = options.topic.as_str();
         let metadata = client.metadata(Some(&[topic])).map_err(Failure::start)?;
         let all = partitions_of(&metadata, topic)?;
@@ -83,11 +96,16 @@ impl<'a> Reader<'a> {
                 .insert(partition, Position { next_offset, end_offset: options.until_end.then_some(end) });
         }
         let topic_id = metadata.topic(topic).map(|topic| topic.id).unwrap_or_default();
-        let out = Output::new(options.format, options.max);
         Ok(Reader { options, client, topic_id, positions, out, scratch: Vec::new() })
     }
 
-    fn read(mut self) -> Result<(), Failure> {
+    /// How many partitions it reads.
+    pub(crate) fn partitions(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Reads to the end, or for ever; gives the sink back.
+    pub(crate) fn read(mut self) -> Result<S, Failure> {
         while interrupt::count() == 0 && !self.out.is_done() {
             self.positions.retain(|_, at| at.end_offset.is_none_or(|end| at.next_offset < end));
             if self.positions.is_empty() {
@@ -105,7 +123,8 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        self.out.flush()
+        self.out.flush()?;
+        Ok(self.out)
     }
 
     fn by_leader(&mut self) -> Result<BTreeMap<NodeId, Vec<i32>>, Failure> {
@@ -240,6 +259,19 @@ impl Output {
         Output { out, format, left: max, is_closed: false }
     }
 
+    fn check(&mut self, result: io::Result<()>) -> Result<(), Failure> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
+            }
+            Err(error) => Err(Failure::run(format!("cannot write to standard output: {error}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+impl Sink for Output {
     fn is_done(&self) -> bool {
         self.is_closed || self.left == Some(0)
     }
@@ -275,16 +307,5 @@ impl Output {
     fn flush(&mut self) -> Result<(), Failure> {
         let result = self.out.flush();
         self.check(result)
-    }
-
-    fn check(&mut self, result: io::Result<()>) -> Result<(), Failure> {
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.is_closed = true;
-                Ok(())
-            }
-            Err(error) => Err(Failure::run(format!("cannot write to standard output: {error}"))),
-            Ok(()) => Ok(()),
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The `rohrpost` command: produce, consume, topics, broker.
+//! The `rohrpost` command: produce, consume, topics, broker, perf.
 //!
 //! Data goes to standard output, everything else to standard error. Exit status: 0, all went well (for `produce`: every
 //! record is acknowledged and, on the embedded broker, synced to disk); 1, the command ran and something failed;
@@ -11,6 +11,7 @@ mod consume;
 mod failure;
 mod interrupt;
 mod jsonl;
+mod perf;
 mod produce;
 mod terminal;
 mod topics;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Consume(options) => consume::run(&options),
         Command::Topics(options) => topics::run(&options),
         Command::Broker(options) => broker::run(&options),
+        Command::Perf(options) => perf::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -68,6 +68,35 @@ pub(crate) fn ensure(bootstrap_servers: &str, topic: &str, partitions: Option<u3
     }
 }
 
+/// For `perf`: makes the topic if it does not exist; if it does, it must have as many partitions as were asked for.
+pub(crate) fn ensure_exactly(
+    bootstrap_servers: &str,
+    topic: &str,
+    partitions: Option<u32>,
+) -> Result<(), Failure> {
+    let mut client = connect(bootstrap_servers)?;
+    // asked first: who may write to a topic need not be allowed to create one
+    let mut metadata = client.metadata(Some(&[topic])).map_err(Failure::start)?;
+    if metadata.topic(topic).is_some_and(|found| found.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) {
+        let wanted = partitions.map(|partitions| i32::try_from(partitions).unwrap_or(i32::MAX));
+        match create(&mut client, topic, wanted, None, &[])? {
+            Ok(()) => return Ok(()),
+            // somebody else was faster
+            Err(refusal) if refusal.code == ErrorCode::TOPIC_ALREADY_EXISTS => {
+                metadata = client.metadata(Some(&[topic])).map_err(Failure::start)?;
+            }
+            Err(refusal) => return Err(Failure::start(refusal)),
+        }
+    }
+    let found = partitions_of(&metadata, topic)?.len();
+    match partitions {
+        Some(partitions) if partitions as usize != found => Err(Failure::start(format!(
+            "topic '{topic}' has {found} partitions, not {partitions}: take another topic, or leave out --partitions"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The cluster's refusal of one topic.
 pub(crate) struct Refusal {
     topic: String,

@@ -5,7 +5,7 @@
 
 mod error_file;
 mod input;
-mod report;
+pub(crate) mod report;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;

@@ -124,7 +124,7 @@ pub(super) fn summary(totals: Totals, started: Instant, latencies: &Latencies) -
 }
 
 /// 9112530 → 9,112,530
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -136,7 +136,7 @@ pub(super) fn grouped(number: u64) -> String {
     out
 }
 
-fn bytes(count: f64) -> String {
+pub(crate) fn bytes(count: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count;
     let mut unit = 0;
@@ -151,7 +151,7 @@ fn bytes(count: f64) -> String {
     }
 }
 
-fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         1e6.. => format!("{:.2} M", per_second / 1e6),
         1e4.. => format!("{:.0} k", per_second / 1e3),
@@ -159,7 +159,7 @@ fn rate(per_second: f64) -> String {
     }
 }
 
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         60.0.. => format!("{} min {:.0} s", (seconds / 60.0) as u64, seconds % 60.0),
         1.0.. => format!("{seconds:.1} s"),
