@@ -7,6 +7,7 @@
 //! * [`Log`] is one partition: append, read, truncate, flush. It does file I/O through a [`Storage`], reads no clock and
 //!   starts no thread.
 //! * [`LogDir`] is a data directory: who owns it, which partitions it has, checkpoints, the clean-shutdown marker.
+//! * [`inspect`] reads a data directory without touching it, and finds what is wrong there.
 //! * [`FileStorage`] and [`MemoryStorage`] are the two places where files live; the second can lose power on demand.
 //!
 //! What is promised: whatever a crash leaves behind, a log comes up as a prefix of whole batches, with everything in it
@@ -19,6 +20,7 @@ mod dir;
 mod epochs;
 mod error;
 mod index;
+pub mod inspect;
 mod log;
 mod producer_state;
 mod recovery;
