@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rohrpost_log::{DirError, FileStorage, Identity, LogDir, MemoryStorage, Storage};
 use rohrpost_protocol::Uuid;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, TopicDefaults, describe};
 use crate::controller::{
     BrokerHeartbeat, BrokerRegistration, ControllerSettings, CreateTopics, CreatedTopic, LocalController,
     MetadataLog, MetadataSource, NewTopic, StartOptions, TopicRef,
@@ -24,6 +24,7 @@ use crate::error::{StartError, StopError, TopicError};
 use crate::handler::{Handlers, ProducerIds};
 use crate::metadata::{
     CLUSTER_METADATA_TOPIC, CLUSTER_METADATA_TOPIC_ID, EndPoint, FeatureRange, METADATA_VERSION,
+    MetadataImage,
 };
 use crate::network::{
     ConnectionQuota, NetworkThread, RequestChannel, ResponseQueue, Service, SocketConfig, run_handler,
@@ -99,9 +100,9 @@ impl BrokerServer {
         let replicas = Arc::new(ReplicaManager::new(&config, Arc::clone(&dir), now_ms));
         // a weak reference: the controller must not keep the replicas alive, nor they it
         let listener_of_changes = Arc::downgrade(&replicas);
-        metadata.subscribe(Box::new(move |_, delta| {
+        metadata.subscribe(Box::new(move |image, delta| {
             if let Some(replicas) = listener_of_changes.upgrade() {
-                replicas.apply(delta);
+                replicas.apply(image, delta);
             }
         }));
         let broker_epoch = register(&config, &*metadata, &dir, &listeners)?;
@@ -366,6 +367,20 @@ impl Broker {
         !self.in_memory
     }
 
+    /// What the broker was told when it started.
+    pub(crate) fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    /// What a topic gets without settings of its own, as it is now (M9).
+    pub(crate) fn topic_defaults(&self, image: &MetadataImage) -> TopicDefaults {
+        self.config.topic_defaults.overlay(image, self.config.node_id)
+    }
+
+    pub(crate) fn request_partition_limit(&self) -> usize {
+        self.config.max_request_partition_size_limit
+    }
+
     pub(crate) fn fetch_bytes_max(&self) -> usize {
         self.config.fetch_max_bytes
     }
@@ -397,7 +412,7 @@ impl Broker {
                     replicas.note_storage_error();
                 }
             };
-        let expiration = config.producer_id_expiration_ms;
+        let expiration = describe::producer_id_expiration_ms(config, &self.metadata.image());
         run(&mut due.expire_producers, config.producer_id_expiration_check_interval_ms, &|| {
             replicas.expire_producers(now_ms(), expiration); // I9
             Ok(())

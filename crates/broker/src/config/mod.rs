@@ -5,7 +5,9 @@
 //! [`BrokerConfig::ignored`], so that a server can say so (E12). Defaults and ranges are those of
 //! `docs/reference/broker-configs.tsv`.
 
+pub(crate) mod describe;
 mod keys;
+mod meaning;
 mod topic;
 mod value;
 
@@ -61,6 +63,10 @@ pub struct BrokerConfig {
     pub auto_create_topics_enable: bool,
     /// `delete.topic.enable`.
     pub delete_topic_enable: bool,
+    /// `max.request.partition.size.limit`: partitions in one DescribeTopicPartitions answer.
+    pub max_request_partition_size_limit: usize,
+    /// `max.incremental.fetch.session.cache.slots`: fetch sessions kept.
+    pub max_incremental_fetch_session_cache_slots: usize,
     /// `fetch.max.bytes`: largest consumer fetch answer.
     pub fetch_max_bytes: usize,
     /// `producer.id.expiration.ms`.
@@ -87,6 +93,8 @@ pub struct BrokerConfig {
     pub topic_defaults: TopicDefaults,
     /// Keys that were given and have no effect, in the order of their names.
     pub ignored: Vec<IgnoredKey>,
+    /// All keys as they were given.
+    pub(crate) given: BTreeMap<String, String>,
 }
 
 /// `NAME://host:port`.
@@ -284,6 +292,10 @@ impl Reader {
             default_replication_factor: self.number("default.replication.factor", 1) as i16,
             auto_create_topics_enable: self.flag("auto.create.topics.enable", true),
             delete_topic_enable: self.flag("delete.topic.enable", true),
+            max_request_partition_size_limit: self.number("max.request.partition.size.limit", 2_000) as usize,
+            max_incremental_fetch_session_cache_slots: self
+                .number("max.incremental.fetch.session.cache.slots", 1_000)
+                as usize,
             fetch_max_bytes: self.number("fetch.max.bytes", 57_671_680) as usize,
             producer_id_expiration_ms: self.number("producer.id.expiration.ms", 86_400_000),
             producer_id_expiration_check_interval_ms: self
@@ -301,6 +313,7 @@ impl Reader {
             metadata_log_segment_bytes: self.number("metadata.log.segment.bytes", 1 << 30) as u32,
             topic_defaults,
             ignored: self.ignored(),
+            given: self.set.clone(),
         }
     }
 
@@ -463,6 +476,8 @@ const USED: &[&str] = &[
     "default.replication.factor",
     "auto.create.topics.enable",
     "delete.topic.enable",
+    "max.request.partition.size.limit",
+    "max.incremental.fetch.session.cache.slots",
     "fetch.max.bytes",
     "producer.id.expiration.ms",
     "producer.id.expiration.check.interval.ms",

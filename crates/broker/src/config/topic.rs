@@ -4,19 +4,28 @@
 //! (M9). What comes out is also what the log of a partition is opened with.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rohrpost_log::LogConfig;
 use rohrpost_protocol::ErrorCode;
 
+use super::describe::{self, Synonym};
 use super::value::{Kind, int, long};
 use crate::controller::{ApiError, ConfigEntry, ConfigSource};
+use crate::metadata::MetadataImage;
 
 /// What a topic gets that has no settings of its own: Kafka's defaults, and the broker's keys on top.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicDefaults {
-    /// Values that the broker's configuration gives, by topic key.
-    from_broker: BTreeMap<&'static str, String>,
+    /// What the broker's configuration says.
+    configured: Arc<BrokerValues>,
+    /// What was set while the brokers run, for all of them and for this one ([`TopicDefaults::overlay`]).
+    of_all_brokers: BrokerValues,
+    of_this_broker: BrokerValues,
 }
+
+/// Values of the broker keys that give topics their defaults.
+type BrokerValues = BTreeMap<&'static str, String>;
 
 /// A topic key.
 #[derive(Debug, Clone, Copy)]
@@ -55,12 +64,23 @@ const VALUE_BYTES_MAX: usize = 1024;
 impl TopicDefaults {
     /// From the broker keys that were set.
     pub(super) fn from_broker_keys(set: &BTreeMap<String, String>) -> TopicDefaults {
-        let value_of = |key: &TopicKey| {
-            let (value, unit) =
-                key.synonyms.iter().find_map(|(name, unit)| Some((set.get(*name)?, *unit)))?;
-            Some((key.name, unit.in_ms(value.trim(), key.kind)))
-        };
-        TopicDefaults { from_broker: TOPIC_KEYS.iter().filter_map(value_of).collect() }
+        TopicDefaults { configured: Arc::new(broker_values(set)), ..TopicDefaults::default() }
+    }
+
+    /// The same with what was set while the brokers run, for this one and for all (M9).
+    pub fn overlay(&self, image: &MetadataImage, broker: i32) -> TopicDefaults {
+        // M9
+        let set_for = |name: &str| describe::set_for(image, name).map(broker_values).unwrap_or_default();
+        TopicDefaults {
+            configured: Arc::clone(&self.configured),
+            of_all_brokers: set_for(""),
+            of_this_broker: set_for(&broker.to_string()),
+        }
+    }
+
+    /// The same with these broker keys on top of all others.
+    pub(crate) fn with_broker_values(&self, set: &BTreeMap<String, String>) -> TopicDefaults {
+        TopicDefaults { of_this_broker: broker_values(set), ..self.clone() }
     }
 
     /// Checks a topic's settings (M2) without looking at anything else.
@@ -74,18 +94,7 @@ impl TopicDefaults {
             let Some(key) = find(name) else {
                 return Err(invalid(format!("Unknown topic config name: {name}")));
             };
-            if value.len() > VALUE_BYTES_MAX {
-                return Err(invalid(format!(
-                    "Invalid value of {} bytes for configuration {name}: at most {VALUE_BYTES_MAX} are possible",
-                    value.len()
-                )));
-            }
-            if !key.kind.admits(value) {
-                return Err(invalid(format!(
-                    "Invalid value {value} for configuration {name}: must be {}",
-                    key.kind
-                )));
-            }
+            check_value(name, key.kind, value)?;
             // E12: what is accepted is done
             if key.stage != Stage::Served && key.default != Some(value.trim()) {
                 return Err(invalid(format!(
@@ -136,6 +145,31 @@ impl TopicDefaults {
         TOPIC_KEYS.iter().filter(|key| key.default.is_some()).map(|key| self.entry(configs, key)).collect()
     }
 
+    /// The same with the internal keys that are set.
+    pub(super) fn effective_with_internal(&self, configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+        let listed = |key: &&TopicKey| key.default.is_some() || configs.contains_key(key.name);
+        TOPIC_KEYS.iter().filter(listed).map(|key| self.entry(configs, key)).collect()
+    }
+
+    /// What gives a key its value, and what would give it if that were not there (M9).
+    pub(super) fn synonyms(&self, configs: &BTreeMap<String, String>, name: &str) -> Vec<Synonym> {
+        let Some(key) = find(name) else { return Vec::new() };
+        let own = configs.get(name).map(|value| Synonym {
+            name: key.name,
+            value: value.clone(),
+            source: ConfigSource::Topic,
+        });
+        let layers = self.layers().into_iter().flat_map(|(values, source)| {
+            let set = key.synonyms.iter().filter_map(|(name, _)| Some((*name, values.get(name)?.clone())));
+            set.map(move |(name, value)| Synonym { name, value, source })
+        });
+        let defaults = key.synonyms.iter().filter_map(|(name, _)| {
+            let value = describe::default_of_broker_key(name)?.to_owned();
+            Some(Synonym { name, value, source: ConfigSource::Default })
+        });
+        own.into_iter().chain(layers).chain(defaults).collect()
+    }
+
     /// The effective `min.insync.replicas` of a partition with this many replicas.
     pub fn min_insync_replicas(&self, configs: &BTreeMap<String, String>, replicas: usize) -> usize {
         let set = self.get(configs, "min.insync.replicas").and_then(|entry| entry.value);
@@ -144,14 +178,31 @@ impl TopicDefaults {
     }
 
     fn entry(&self, configs: &BTreeMap<String, String>, key: &TopicKey) -> ConfigEntry {
-        let (value, source) = if let Some(value) = configs.get(key.name) {
-            (Some(value.clone()), ConfigSource::Topic)
-        } else if let Some(value) = self.from_broker.get(key.name) {
-            (Some(value.clone()), ConfigSource::StaticBroker)
-        } else {
-            (key.default.map(str::to_owned), ConfigSource::Default)
-        };
-        ConfigEntry { name: key.name, value, source }
+        if let Some(value) = configs.get(key.name) {
+            return ConfigEntry { name: key.name, value: Some(value.clone()), source: ConfigSource::Topic };
+        }
+        let of_broker = key.synonyms.iter().find_map(|(name, unit)| {
+            let found = |(values, source): (&BrokerValues, _)| Some((values.get(name)?.clone(), source));
+            let (value, source) = self.layers().into_iter().find_map(found)?;
+            Some((unit.in_ms(value.trim(), key.kind), source))
+        });
+        match of_broker {
+            Some((value, source)) => ConfigEntry { name: key.name, value: Some(value), source },
+            None => ConfigEntry {
+                name: key.name,
+                value: key.default.map(str::to_owned),
+                source: ConfigSource::Default,
+            },
+        }
+    }
+
+    /// Where the broker's values come from, the strongest first (M9).
+    fn layers(&self) -> [(&BrokerValues, ConfigSource); 3] {
+        [
+            (&self.of_this_broker, ConfigSource::DynamicBroker),
+            (&self.of_all_brokers, ConfigSource::DynamicDefaultBroker),
+            (&self.configured, ConfigSource::StaticBroker),
+        ]
     }
 }
 
@@ -178,6 +229,35 @@ fn find(name: &str) -> Option<&'static TopicKey> {
 /// Whether a broker key gives topics a default.
 pub(super) fn is_synonym(broker_key: &str) -> bool {
     TOPIC_KEYS.iter().any(|key| key.synonyms.iter().any(|(name, _)| *name == broker_key))
+}
+
+/// Whether a broker key gives its default to a topic key that this broker honours.
+pub(super) fn is_served_synonym(broker_key: &str) -> bool {
+    let served = |key: &&TopicKey| key.stage == Stage::Served;
+    TOPIC_KEYS.iter().filter(served).any(|key| key.synonyms.iter().any(|(name, _)| *name == broker_key))
+}
+
+/// Of the keys that were set, those that give topics their defaults.
+fn broker_values(set: &BTreeMap<String, String>) -> BrokerValues {
+    let names = TOPIC_KEYS.iter().flat_map(|key| key.synonyms).map(|(name, _)| *name);
+    names.filter_map(|name| Some((name, set.get(name)?.trim().to_owned()))).collect()
+}
+
+/// Whether a key takes a value.
+///
+/// # Errors
+/// INVALID_CONFIG (40) with the key, the value and what is allowed.
+pub(super) fn check_value(name: &str, kind: Kind, value: &str) -> Result<(), ApiError> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(invalid(format!(
+            "Invalid value of {} bytes for configuration {name}: at most {VALUE_BYTES_MAX} are possible",
+            value.len()
+        )));
+    }
+    if !kind.admits(value) {
+        return Err(invalid(format!("Invalid value {value} for configuration {name}: must be {kind}")));
+    }
+    Ok(())
 }
 
 pub(super) fn invalid(message: String) -> ApiError {

@@ -12,12 +12,13 @@ use super::local::{Controller, METADATA_VERSION_FEATURE, is_reserved};
 use super::placement;
 use super::records::{Changes, Proposal};
 use super::source::{ApiError, BrokerHeartbeat, BrokerRegistration, HeartbeatAnswer};
+use crate::config::TopicDefaults;
 use crate::metadata::{BrokerImage, NO_LEADER, PartitionImage, TopicImage};
 
 const FENCE: i8 = 1;
 const UNFENCE: i8 = -1;
 /// The leader field that leaves the leader as it is (C1).
-const NO_LEADER_CHANGE: i32 = -2;
+pub(super) const NO_LEADER_CHANGE: i32 = -2;
 
 impl Controller {
     /// Registers a broker (C8). `next_offset` is the offset that the first record will get: the broker epoch of a new
@@ -156,9 +157,10 @@ impl Controller {
         // C13
         let image = self.image().clone();
         let is_active = |id| id == broker.id || placement::is_active(&image, id);
+        let defaults = self.topic_defaults();
         for topic in image.topics() {
             for (number, partition) in topic.partitions.iter().enumerate().filter(|(_, p)| !p.has_leader()) {
-                let unclean = self.allows_unclean_election(topic);
+                let unclean = allows_unclean_election(&defaults, topic);
                 if let Some(change) =
                     elect(topic, number, partition, partition.isr.clone(), &is_active, unclean)
                 {
@@ -173,6 +175,7 @@ impl Controller {
     fn remove_from_isrs(&self, leaving: i32, changes: &mut Changes) -> Result<(), ApiError> {
         let image = self.image().clone();
         let is_active = |id| id != leaving && placement::is_active(&image, id);
+        let defaults = self.topic_defaults();
         for topic in image.topics() {
             for (number, partition) in topic.partitions.iter().enumerate() {
                 if partition.leader != leaving && !partition.is_in_sync(leaving) {
@@ -183,18 +186,13 @@ impl Controller {
                 if target.len() > 1 {
                     target.retain(|&id| id != leaving);
                 }
-                let unclean = self.allows_unclean_election(topic);
+                let unclean = allows_unclean_election(&defaults, topic);
                 if let Some(change) = elect(topic, number, partition, target, &is_active, unclean) {
                     changes.push(change)?;
                 }
             }
         }
         Ok(())
-    }
-
-    fn allows_unclean_election(&self, topic: &TopicImage) -> bool {
-        let entry = self.settings.topic_defaults.get(&topic.configs, "unclean.leader.election.enable");
-        entry.and_then(|entry| entry.value).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 
     /// Stricter than Kafka's controller, which takes registrations that pollute a cluster.
@@ -271,8 +269,13 @@ impl Controller {
     }
 }
 
+fn allows_unclean_election(defaults: &TopicDefaults, topic: &TopicImage) -> bool {
+    let entry = defaults.get(&topic.configs, "unclean.leader.election.enable");
+    entry.and_then(|entry| entry.value).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
 /// Who leads a partition with this in-sync set (C15 to C18, without ELR). `None` when nothing changes.
-fn elect(
+pub(super) fn elect(
     topic: &TopicImage,
     number: usize,
     partition: &PartitionImage,

@@ -16,8 +16,9 @@ use super::local::{Controller, ControllerSettings};
 use super::log::{MetadataLog, MetadataLogError};
 use super::records::Proposal;
 use super::source::{
-    ApiError, BrokerHeartbeat, BrokerRegistration, CreateTopics, CreatedTopic, DeletedTopic, HeartbeatAnswer,
-    MetadataListener, MetadataSource, ProducerIdBlock, TopicRef,
+    AlterConfigs, ApiError, BrokerHeartbeat, BrokerRegistration, CreatePartitions, CreateTopics,
+    CreatedTopic, DeletedTopic, ElectLeaders, Election, HeartbeatAnswer, MetadataListener, MetadataSource,
+    ProducerIdBlock, TopicRef,
 };
 use crate::metadata::{MetadataDelta, MetadataImage, Replay};
 
@@ -232,6 +233,20 @@ impl MetadataSource for LocalController {
     fn delete_topics(&self, topics: &[TopicRef]) -> Vec<Result<DeletedTopic, ApiError>> {
         self.propose(|controller, _| Ok(controller.delete_topics(topics)))
             .unwrap_or_else(|error| vec![Err(error); topics.len()])
+    }
+
+    fn create_partitions(&self, request: &CreatePartitions) -> Vec<Result<(), ApiError>> {
+        self.propose(|controller, _| Ok(controller.create_partitions(request)))
+            .unwrap_or_else(|error| vec![Err(error); request.topics.len()])
+    }
+
+    fn alter_configs(&self, request: &AlterConfigs) -> Vec<Result<(), ApiError>> {
+        self.propose(|controller, _| Ok(controller.alter_configs(request)))
+            .unwrap_or_else(|error| vec![Err(error); request.resources.len()])
+    }
+
+    fn elect_leaders(&self, request: &ElectLeaders) -> Result<Vec<Election>, ApiError> {
+        self.propose(|controller, _| controller.elect_leaders(request))
     }
 
     fn allocate_producer_ids(&self, broker_id: i32, broker_epoch: i64) -> Result<ProducerIdBlock, ApiError> {

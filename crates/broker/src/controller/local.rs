@@ -37,7 +37,7 @@ pub struct ControllerSettings {
     pub default_replication_factor: i16,
     /// `delete.topic.enable`.
     pub delete_topic_enable: bool,
-    /// What a topic gets without settings of its own.
+    /// What a topic gets without settings of its own, before what was set while brokers run.
     pub topic_defaults: TopicDefaults,
 }
 
@@ -61,6 +61,11 @@ impl Controller {
     /// The committed image.
     pub fn image(&self) -> &Arc<MetadataImage> {
         self.replay.image()
+    }
+
+    /// What a topic gets without settings of its own, as it is now (M9).
+    pub(super) fn topic_defaults(&self) -> TopicDefaults {
+        self.settings.topic_defaults.overlay(self.image(), self.settings.node_id)
     }
 
     /// The state that the next records are applied to. The driver applies them to a copy before it writes them: a record that

@@ -6,14 +6,17 @@
 //! same interface is meant for a member of such a cluster.
 //!
 //! * [`source`](MetadataSource): the interface, its requests and answers.
-//! * `local`, `topics`, `brokers`, `placement`: the decisions, a deterministic machine without I/O (C22).
+//! * `local`, `topics`, `partitions`, `configs`, `elections`, `brokers`, `placement`: the decisions, a deterministic machine without I/O (C22).
 //! * `log`: the metadata log `__cluster_metadata-0` on `rohrpost-log` (C7, C21, C26).
 //! * `driver`: appends, syncs, applies, tells the listeners; then the caller gets its answer.
 
 mod brokers;
+mod configs;
 mod driver;
+mod elections;
 mod local;
 mod log;
+mod partitions;
 mod placement;
 mod records;
 mod source;
@@ -24,7 +27,8 @@ pub use self::local::{Controller, ControllerSettings};
 pub use self::log::{MetadataLog, MetadataLogError};
 pub use self::records::Proposal;
 pub use self::source::{
-    ApiError, BrokerHeartbeat, BrokerRegistration, ConfigEntry, ConfigSource, CreateTopics, CreatedTopic,
-    DeletedTopic, HeartbeatAnswer, MetadataListener, MetadataSource, NewTopic, PRODUCER_ID_BLOCK_LEN,
-    ProducerIdBlock, ReplicaAssignment, TopicRef,
+    AlterConfigs, ApiError, BrokerHeartbeat, BrokerRegistration, ConfigChange, ConfigEntry, ConfigOp,
+    ConfigOps, ConfigSource, CreatePartitions, CreateTopics, CreatedTopic, DeletedTopic, ElectLeaders,
+    Election, HeartbeatAnswer, MetadataListener, MetadataSource, MorePartitions, NewTopic,
+    PRODUCER_ID_BLOCK_LEN, ProducerIdBlock, ReplicaAssignment, TopicRef,
 };

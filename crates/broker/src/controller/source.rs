@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rohrpost_protocol::{ErrorCode, Uuid};
 
-use crate::metadata::{EndPoint, FeatureRange, MetadataDelta, MetadataImage};
+use crate::metadata::{ConfigResource, EndPoint, FeatureRange, MetadataDelta, MetadataImage};
 
 /// Called after each committed change, in the order of the log, with the new image and what changed.
 pub type MetadataListener = Box<dyn Fn(&Arc<MetadataImage>, &MetadataDelta) + Send + Sync>;
@@ -34,6 +34,20 @@ pub trait MetadataSource: Send + Sync {
 
     /// Deletes topics: one answer per topic, in order. Returns when the change is committed and every listener has applied it.
     fn delete_topics(&self, topics: &[TopicRef]) -> Vec<Result<DeletedTopic, ApiError>>;
+
+    /// Adds partitions to topics: one answer per topic, in order (M5). Returns when the change is committed and every listener
+    /// has applied it.
+    fn create_partitions(&self, request: &CreatePartitions) -> Vec<Result<(), ApiError>>;
+
+    /// Changes the settings of topics and brokers: one answer per resource, in order (M10). Nothing of a resource changes that
+    /// is answered with an error. Returns when the change is committed and every listener has applied it.
+    fn alter_configs(&self, request: &AlterConfigs) -> Vec<Result<(), ApiError>>;
+
+    /// Elects leaders: one answer per partition (M11). Returns when the change is committed and every listener has applied it.
+    ///
+    /// # Errors
+    /// KAFKA_STORAGE_ERROR: nothing was done.
+    fn elect_leaders(&self, request: &ElectLeaders) -> Result<Vec<Election>, ApiError>;
 
     /// Hands out producer ids that were never handed out before and never will be again (I12).
     ///
@@ -155,6 +169,84 @@ pub struct DeletedTopic {
     pub name: String,
     /// Its id.
     pub id: Uuid,
+}
+
+/// Partitions to add.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreatePartitions {
+    /// The topics.
+    pub topics: Vec<MorePartitions>,
+    /// Check everything, write nothing.
+    pub validate_only: bool,
+}
+
+/// How many partitions a topic is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MorePartitions {
+    /// The topic.
+    pub topic: String,
+    /// The new number of its partitions.
+    pub count: i32,
+    /// The brokers of each partition that is added, the preferred leader first; `None`: the controller chooses.
+    pub assignments: Option<Vec<Vec<i32>>>,
+}
+
+/// Settings to change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlterConfigs {
+    /// What to change, resource by resource.
+    pub resources: Vec<ConfigChange>,
+    /// Check everything, write nothing.
+    pub validate_only: bool,
+}
+
+/// What to change of one topic or broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// Whose settings. A broker by its id, all brokers by the empty name.
+    pub resource: ConfigResource,
+    /// The changes.
+    pub ops: ConfigOps,
+}
+
+/// How settings change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigOps {
+    /// One by one; what is not named stays (IncrementalAlterConfigs).
+    Incremental(Vec<ConfigOp>),
+    /// These are all that there are; what is not named is deleted (AlterConfigs). Keys and values.
+    Replace(Vec<(String, Option<String>)>),
+}
+
+/// One change of one setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigOp {
+    /// The key.
+    pub name: String,
+    /// The protocol's number: 0 set, 1 delete, 2 append to a list, 3 subtract from a list. Another one is refused.
+    pub operation: i8,
+    /// The value; not needed to delete.
+    pub value: Option<String>,
+}
+
+/// Leaders to elect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ElectLeaders {
+    /// Any live replica may lead if no other can, even one that lacks data; else the preferred replica only.
+    pub unclean: bool,
+    /// Topics and partitions; `None`: all, and the answer leaves out those that need no election.
+    pub partitions: Option<Vec<(String, i32)>>,
+}
+
+/// How the election of one partition ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Election {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Elected, or why not.
+    pub result: Result<(), ApiError>,
 }
 
 /// How many producer ids a broker is given at a time.

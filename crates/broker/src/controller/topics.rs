@@ -14,7 +14,7 @@ use super::source::{
 use crate::metadata::{CLUSTER_METADATA_TOPIC, ConfigResource, MetadataImage, NO_LEADER};
 
 /// Most partitions that one request may create, as in Kafka.
-const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+pub(super) const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 /// The directory id of a replica whose broker has several directories: the broker will say which.
 const DIRECTORY_UNASSIGNED: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
@@ -132,7 +132,7 @@ impl Controller {
             ));
         }
         let configs = configs_of(topic)?;
-        self.settings.topic_defaults.validate(&configs)?;
+        self.topic_defaults().validate(&configs)?;
         let partitions = if topic.assignments.is_empty() {
             self.place(topic, partitions_left)?
         } else {
@@ -188,7 +188,7 @@ impl Controller {
             id: if validate_only { Uuid::ZERO } else { id },
             partitions: plan.partitions.len() as i32,
             replication_factor: plan.replication_factor,
-            configs: self.settings.topic_defaults.effective(&plan.configs),
+            configs: self.topic_defaults().effective(&plan.configs),
         })
     }
 
@@ -212,7 +212,7 @@ impl Controller {
 }
 
 /// C3: both epochs 0; in sync are the assigned brokers that are alive, and the first of them leads.
-fn new_partition(
+pub(super) fn new_partition(
     image: &MetadataImage,
     topic_id: Uuid,
     partition_id: i32,
@@ -329,7 +329,7 @@ fn assigned(
     Ok(partitions.values().map(|assignment| assignment.broker_ids.clone()).collect())
 }
 
-fn check_assignment(
+pub(super) fn check_assignment(
     image: &MetadataImage,
     assignment: &ReplicaAssignment,
     factor: usize,
@@ -366,11 +366,11 @@ fn check_assignment(
     Ok(())
 }
 
-fn bad_assignment(message: String) -> ApiError {
+pub(super) fn bad_assignment(message: String) -> ApiError {
     ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message)
 }
 
-fn check_count(count: usize, partitions_left: usize) -> Result<(), ApiError> {
+pub(super) fn check_count(count: usize, partitions_left: usize) -> Result<(), ApiError> {
     if count > partitions_left {
         return Err(ApiError::new(
             ErrorCode::POLICY_VIOLATION,
@@ -383,7 +383,7 @@ fn check_count(count: usize, partitions_left: usize) -> Result<(), ApiError> {
 }
 
 /// What occurs more than once.
-fn named_twice<T: Ord + Clone>(items: impl Iterator<Item = T>) -> BTreeSet<T> {
+pub(super) fn named_twice<T: Ord + Clone>(items: impl Iterator<Item = T>) -> BTreeSet<T> {
     let mut seen = BTreeSet::new();
     let mut twice = BTreeSet::new();
     for item in items {

@@ -6,7 +6,7 @@ use rohrpost_protocol::messages::{
 };
 use rohrpost_protocol::{Decoder, ErrorCode, topic_name};
 
-use super::{Context, INTERNAL_TOPICS, Mode, Outcome, read, respond};
+use super::{CLUSTER_OPERATIONS, Context, INTERNAL_TOPICS, Mode, Outcome, TOPIC_OPERATIONS, read, respond};
 use crate::controller::{CreateTopics, NewTopic};
 use crate::metadata::{MetadataImage, PartitionImage, TopicImage};
 
@@ -26,13 +26,16 @@ struct View<'a> {
     /// The listener that the request came in on: what cannot be reached through it is not there for this client (M8).
     listener: &'a str,
     version: i16,
+    /// Whether each topic is to say what the client may do with it.
+    operations: bool,
 }
 
 pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) -> Result<Outcome, String> {
     let Context { broker, version, correlation_id, .. } = context;
     let request: MetadataRequest<'_> = read(input, version)?;
     let image = broker.metadata().image();
-    let view = View { image: &image, listener: context.listener, version };
+    let operations = request.include_topic_authorized_operations;
+    let view = View { image: &image, listener: context.listener, version, operations };
     let cluster_id = image.cluster_id.to_string();
 
     let asked = match &request.topics {
@@ -64,6 +67,11 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
         brokers: brokers.collect(),
         cluster_id: Some(&cluster_id),
         controller_id: broker.node_id(), // M7: some live broker
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        },
         topics,
         error_code: match mode {
             Mode::Refuse(code) => code,
@@ -162,6 +170,7 @@ fn found<'a>(topic: &'a TopicImage, view: View<'_>) -> MetadataResponseTopic<'a>
         name: Some(&topic.name),
         topic_id: topic.id,
         is_internal: INTERNAL_TOPICS.contains(&&*topic.name),
+        topic_authorized_operations: if view.operations { TOPIC_OPERATIONS } else { i32::MIN },
         partitions: partitions.map(|(index, partition)| entry(index as i32, partition, view)).collect(),
         ..Default::default()
     }
@@ -169,18 +178,16 @@ fn found<'a>(topic: &'a TopicImage, view: View<'_>) -> MetadataResponseTopic<'a>
 
 /// M7.
 fn entry(partition_index: i32, partition: &PartitionImage, view: View<'_>) -> MetadataResponsePartition {
-    let View { image, listener, version } = view;
+    let View { image, listener, version, .. } = view;
     let offline = image.offline_replicas(partition);
-    let leader = image.broker(partition.leader).filter(|broker| !broker.fenced);
-    let (leader_id, error_code) = if leader.is_none() {
-        (-1, ErrorCode::LEADER_NOT_AVAILABLE)
-    } else if leader.is_some_and(|leader| leader.end_point(listener).is_none()) {
-        let has_code = version >= LISTENER_NOT_FOUND_SINCE;
-        (-1, if has_code { ErrorCode::LISTENER_NOT_FOUND } else { ErrorCode::LEADER_NOT_AVAILABLE })
-    } else if version == 0 && !offline.is_empty() {
-        (partition.leader, ErrorCode::REPLICA_NOT_AVAILABLE)
-    } else {
-        (partition.leader, ErrorCode::NONE)
+    let (leader_id, error_code) = match leader_for(partition, image, listener) {
+        (_, ErrorCode::LISTENER_NOT_FOUND) if version < LISTENER_NOT_FOUND_SINCE => {
+            (-1, ErrorCode::LEADER_NOT_AVAILABLE)
+        }
+        (leader, ErrorCode::NONE) if version == 0 && !offline.is_empty() => {
+            (leader, ErrorCode::REPLICA_NOT_AVAILABLE)
+        }
+        leader => leader,
     };
     MetadataResponsePartition {
         error_code,
@@ -194,6 +201,20 @@ fn entry(partition_index: i32, partition: &PartitionImage, view: View<'_>) -> Me
     }
 }
 
+/// M7: the leader as a client of this listener sees it, or -1 and why there is none.
+pub(super) fn leader_for(
+    partition: &PartitionImage,
+    image: &MetadataImage,
+    listener: &str,
+) -> (i32, ErrorCode) {
+    // M7
+    match image.broker(partition.leader).filter(|broker| !broker.fenced) {
+        None => (-1, ErrorCode::LEADER_NOT_AVAILABLE),
+        Some(leader) if leader.end_point(listener).is_none() => (-1, ErrorCode::LISTENER_NOT_FOUND),
+        Some(leader) => (leader.id, ErrorCode::NONE),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +224,7 @@ mod tests {
     fn a_partition_without_a_live_leader_says_so() {
         // M7
         let image = MetadataImage::empty("cluster");
-        let view = |version| View { image: &image, listener: "PLAINTEXT", version };
+        let view = |version| View { image: &image, listener: "PLAINTEXT", version, operations: false };
         let partition = |leader| PartitionImage {
             replicas: vec![1],
             directories: Vec::new(),

@@ -4,13 +4,24 @@
 //! entry per requested item, in the request's order, and an error of one item never spoils another (Q1, Q2); a handler that fails
 //! answers UNKNOWN_SERVER_ERROR in every place that has an error field (G8).
 
+mod alter_configs;
 mod api_versions;
+mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
+mod find_coordinator;
 mod init_producer_id;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 
 use std::net::SocketAddr;
@@ -21,6 +32,7 @@ use bytes::Bytes;
 use rohrpost_protocol as protocol;
 use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, RequestHeader, VersionRange, encode_response};
 
+use crate::controller::ApiError;
 use crate::network::{Frame, Outcome, Pending, Request, Responder, Response, Route, Service, Waiter};
 use crate::server::Broker;
 
@@ -33,15 +45,32 @@ const SERVED: &[(ApiKey, VersionRange)] = &[
     (ApiKey::Fetch, VersionRange::new(4, 18)),
     (ApiKey::ListOffsets, VersionRange::new(1, 11)),
     (ApiKey::Metadata, VersionRange::new(0, 13)),
+    (ApiKey::FindCoordinator, VersionRange::new(0, 6)),
     (ApiKey::ApiVersions, VersionRange::new(0, 4)),
     (ApiKey::CreateTopics, VersionRange::new(2, 7)),
     (ApiKey::DeleteTopics, VersionRange::new(1, 6)),
+    (ApiKey::DeleteRecords, VersionRange::new(0, 2)),
     (ApiKey::InitProducerId, VersionRange::new(0, 5)),
+    (ApiKey::OffsetForLeaderEpoch, VersionRange::new(2, 4)),
+    (ApiKey::DescribeConfigs, VersionRange::new(1, 4)),
+    (ApiKey::AlterConfigs, VersionRange::new(0, 2)),
+    (ApiKey::DescribeLogDirs, VersionRange::new(1, 5)),
+    (ApiKey::CreatePartitions, VersionRange::new(0, 3)),
+    (ApiKey::ElectLeaders, VersionRange::new(0, 2)),
+    (ApiKey::IncrementalAlterConfigs, VersionRange::new(0, 1)),
+    (ApiKey::ListPartitionReassignments, VersionRange::new(0, 0)),
+    (ApiKey::DescribeCluster, VersionRange::new(0, 2)),
+    (ApiKey::DescribeTopicPartitions, VersionRange::new(0, 0)),
 ];
 
 /// Internal topics: clients may not write to them (P5), metadata marks them.
 pub(crate) const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// What everybody may do here, as bits by the number of the operation: with topics, and with the cluster. There is no access
+/// control yet (A2: the default is to allow all).
+const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
 /// The broker's side of the network.
 pub(crate) struct Handlers {
@@ -113,6 +142,20 @@ impl Handlers {
             ApiKey::InitProducerId => init_producer_id::handle(context, &mut input, mode),
             ApiKey::CreateTopics => create_topics::handle(context, &mut input, mode),
             ApiKey::DeleteTopics => delete_topics::handle(context, &mut input, mode),
+            ApiKey::DeleteRecords => delete_records::handle(context, &mut input, mode),
+            ApiKey::CreatePartitions => create_partitions::handle(context, &mut input, mode),
+            ApiKey::DescribeConfigs => describe_configs::handle(context, &mut input, mode),
+            ApiKey::AlterConfigs => alter_configs::handle_all(context, &mut input, mode),
+            ApiKey::IncrementalAlterConfigs => alter_configs::handle_incremental(context, &mut input, mode),
+            ApiKey::DescribeCluster => describe_cluster::handle(context, &mut input, mode),
+            ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle(context, &mut input, mode),
+            ApiKey::DescribeLogDirs => describe_log_dirs::handle(context, &mut input, mode),
+            ApiKey::FindCoordinator => find_coordinator::handle(context, &mut input, mode),
+            ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(context, &mut input, mode),
+            ApiKey::ElectLeaders => elect_leaders::handle(context, &mut input, mode),
+            ApiKey::ListPartitionReassignments => {
+                list_partition_reassignments::handle(context, &mut input, mode)
+            }
             ApiKey::Produce => {
                 // batches are changed in place, so the frame is borrowed anew
                 let is_admin = client_id == "__admin_client";
@@ -136,7 +179,14 @@ impl Service for Handlers {
     fn route(&self, frame: &[u8]) -> Route {
         let api = frame.first_chunk().and_then(|key| ApiKey::from_i16(i16::from_be_bytes(*key)));
         match api {
-            Some(ApiKey::CreateTopics | ApiKey::DeleteTopics) => Route::Handler,
+            Some(
+                ApiKey::CreateTopics
+                | ApiKey::DeleteTopics
+                | ApiKey::CreatePartitions
+                | ApiKey::AlterConfigs
+                | ApiKey::IncrementalAlterConfigs
+                | ApiKey::ElectLeaders,
+            ) => Route::Handler,
             Some(ApiKey::ApiVersions) | None => Route::Inline,
             // in memory nothing blocks, so the way over a handler thread would only cost time
             Some(_) if self.broker.storage_may_block() => Route::Handler,
@@ -156,6 +206,20 @@ impl Service for Handlers {
     fn tick(&self, now: Instant) -> Instant {
         self.broker.tick(now)
     }
+}
+
+/// Whether a resource of settings is this broker.
+///
+/// # Errors
+/// INVALID_REQUEST for another broker, which only that broker knows the settings of, and for what is no broker id.
+fn check_broker_name(broker: &Broker, name: &str) -> Result<(), ApiError> {
+    let node_id = broker.node_id();
+    let message = match name.parse::<i32>() {
+        Ok(id) if id == node_id => return Ok(()),
+        Ok(id) => format!("Unexpected broker id, expected {node_id} or empty string, but received {id}"),
+        Err(_) => format!("Broker id must be an integer, but it is: {name}"),
+    };
+    Err(ApiError::new(ErrorCode::INVALID_REQUEST, message))
 }
 
 /// Reads a body. Bytes after it are ignored (G2).

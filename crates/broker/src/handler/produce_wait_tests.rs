@@ -187,7 +187,10 @@ fn a_replica_that_is_assigned_elsewhere_ends_the_wait() {
     let before = topic.partitions[0].clone();
     topic.partitions[0] = PartitionImage { replicas: vec![2], isr: vec![2], leader: 2, ..before.clone() };
     let change = PartitionChange { topic: topic.into(), partition: 0, before: Some(before) };
-    broker.replicas().apply(&MetadataDelta { partitions_changed: vec![change], ..Default::default() });
+    broker.replicas().apply(
+        &broker.metadata().image(),
+        &MetadataDelta { partitions_changed: vec![change], ..Default::default() },
+    );
     assert_eq!(here.late(9), [(NOT_LEADER, 0, -1)]);
     assert_eq!(broker.replicas().by_name("shared", 0).err(), Some(NOT_LEADER));
     assert!(broker.replicas().by_name("shared", 1).is_ok());

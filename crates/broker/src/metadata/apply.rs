@@ -362,7 +362,9 @@ impl Replay {
             &mut self.topic_mut(id)?.configs
         } else {
             let name = record.resource_name.to_owned();
-            self.next.configs.entry(ConfigResource { resource_type: record.resource_type, name }).or_default()
+            let resource = ConfigResource { resource_type: record.resource_type, name };
+            self.touched.resources.insert(resource.clone());
+            self.next.configs.entry(resource).or_default()
         };
         match record.value {
             Some(value) => {

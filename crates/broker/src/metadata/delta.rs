@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rohrpost_protocol::Uuid;
 
-use super::image::{MetadataImage, PartitionImage, TopicImage};
+use super::image::{ConfigResource, MetadataImage, PartitionImage, TopicImage};
 
 /// What changed from one published image to the next. Lists what differs, not what was written: a change that was undone
 /// within the step is not there.
@@ -25,6 +25,8 @@ pub struct MetadataDelta {
     pub configs_changed: Vec<Arc<TopicImage>>,
     /// Brokers whose registration is new, different or gone.
     pub brokers_changed: Vec<i32>,
+    /// Everything that is not a topic and whose settings differ: brokers, and the empty name for all of them.
+    pub resources_changed: Vec<ConfigResource>,
 }
 
 /// A topic that is gone.
@@ -50,16 +52,18 @@ pub struct PartitionChange {
 pub(super) struct Touched {
     pub(super) topics: BTreeSet<Uuid>,
     pub(super) brokers: BTreeSet<i32>,
+    pub(super) resources: BTreeSet<ConfigResource>,
 }
 
 impl MetadataDelta {
-    /// Whether nothing changed that a broker would act on. Feature levels, producer ids and broker settings are not listed.
+    /// Whether nothing changed that a broker would act on. Feature levels and producer ids are not listed.
     pub fn is_empty(&self) -> bool {
         self.topics_created.is_empty()
             && self.topics_deleted.is_empty()
             && self.partitions_changed.is_empty()
             && self.configs_changed.is_empty()
             && self.brokers_changed.is_empty()
+            && self.resources_changed.is_empty()
     }
 
     /// Everything that is in `image`, as a step from nothing: for a broker that starts or was given a snapshot.
@@ -69,6 +73,7 @@ impl MetadataDelta {
             to_offset: image.offset,
             topics_created: image.topics().cloned().collect(),
             brokers_changed: image.brokers.keys().copied().collect(),
+            resources_changed: image.configs.keys().cloned().collect(),
             ..MetadataDelta::default()
         }
     }
@@ -86,6 +91,9 @@ impl MetadataDelta {
         }
         let changed = |id: &&i32| before.brokers.get(id) != after.brokers.get(id);
         delta.brokers_changed = touched.brokers.iter().filter(changed).copied().collect();
+        let changed =
+            |resource: &&ConfigResource| before.configs.get(resource) != after.configs.get(resource);
+        delta.resources_changed = touched.resources.iter().filter(changed).cloned().collect();
         delta
     }
 

@@ -18,8 +18,9 @@ use crate::metadata::{CLUSTER_METADATA_TOPIC, MetadataDelta, MetadataImage, Part
 pub(crate) struct ReplicaManager {
     node_id: i32,
     dir: Arc<LogDir>,
-    /// What a topic's settings fall back on.
-    defaults: TopicDefaults,
+    /// What a topic's settings fall back on: the broker's configuration, and on top what was set while it runs (M9).
+    configured: TopicDefaults,
+    defaults: RwLock<TopicDefaults>,
     now_ms: fn() -> i64,
     topics: RwLock<Topics>,
     written: Checkpoints,
@@ -78,7 +79,8 @@ impl ReplicaManager {
             node_id: config.node_id,
             deleted: Mutex::new(deleted.collect()),
             dir,
-            defaults: config.topic_defaults.clone(),
+            configured: config.topic_defaults.clone(),
+            defaults: RwLock::new(config.topic_defaults.clone()),
             now_ms,
             topics: RwLock::default(),
             written: Checkpoints::default(),
@@ -120,7 +122,8 @@ impl ReplicaManager {
     }
 
     /// Follows one committed change of metadata. Blocks while logs are opened; when it returns the change is in force here (M3).
-    pub(crate) fn apply(&self, delta: &MetadataDelta) {
+    pub(crate) fn apply(&self, image: &MetadataImage, delta: &MetadataDelta) {
+        let defaults_changed = !delta.resources_changed.is_empty() && self.take_defaults(image);
         // deletions first: a recreated topic has the same name and another id (M4)
         for deletion in &delta.topics_deleted {
             self.delete(&deletion.topic);
@@ -134,6 +137,18 @@ impl ReplicaManager {
         for topic in &delta.configs_changed {
             self.reconfigure(topic);
         }
+        if defaults_changed {
+            image.topics().for_each(|topic| self.reconfigure(topic));
+        }
+    }
+
+    /// M9: what was set for brokers counts from now on. False if that concerns no topic here.
+    fn take_defaults(&self, image: &MetadataImage) -> bool {
+        let defaults = self.configured.overlay(image, self.node_id);
+        let mut current = self.defaults.write();
+        let changed = *current != defaults;
+        *current = defaults;
+        changed
     }
 
     /// Opens or updates the replicas that this broker has of a topic; with `only` just that partition changed.
@@ -191,7 +206,7 @@ impl ReplicaManager {
             is_leader: image.leader == self.node_id,
             leader_epoch: image.leader_epoch,
             in_sync: InSync::committed(image.isr.clone()),
-            min_in_sync: self.defaults.min_insync_replicas(&topic.configs, image.replicas.len()),
+            min_in_sync: self.defaults.read().min_insync_replicas(&topic.configs, image.replicas.len()),
         }
     }
 
@@ -199,7 +214,7 @@ impl ReplicaManager {
     fn log_config(&self, topic: &TopicImage) -> LogConfig {
         let mut config = LogConfig::default();
         let own = topic.configs.iter().map(|(key, value)| (key.as_str(), value.clone()));
-        let effective = self.defaults.effective(&topic.configs);
+        let effective = self.defaults.read().effective(&topic.configs);
         let effective = effective.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
         for (key, value) in effective.chain(own) {
             if LogConfig::knows(key)

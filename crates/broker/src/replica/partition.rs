@@ -377,6 +377,53 @@ impl Partition {
         Ok(FoundOffset { offset, timestamp: -1, leader_epoch: log.epoch_at(offset).unwrap_or(-1) })
     }
 
+    /// Where a leader epoch ended: the largest known epoch up to it and the offset after its last record. `None`: undefined
+    /// (O6, R25).
+    ///
+    /// # Errors
+    /// F8 and a storage error.
+    pub(crate) fn end_of_epoch(
+        &self,
+        leader_epoch: i32,
+        epoch: EpochCheck,
+    ) -> Result<Option<(i32, i64)>, ErrorCode> {
+        // O6, R25
+        let state = self.state.read();
+        state.check_leader(epoch)?;
+        Ok(state.online()?.end_offset_for_epoch(leader_epoch))
+    }
+
+    /// Raises the log start to `offset`, -1 for the high watermark (D25). The answer is the log start as it is then. The
+    /// caller notifies the waiters.
+    ///
+    /// # Errors
+    /// OFFSET_OUT_OF_RANGE above the high watermark, POLICY_VIOLATION where records are not deleted, P6, a storage error.
+    pub(crate) fn delete_records(&self, offset: i64) -> Result<i64, ErrorCode> {
+        // D25
+        let mut state = self.state.write();
+        state.check_leader(EpochCheck(-1))?;
+        let high_watermark = state.high_watermark;
+        let Hold::Online(log) = &mut state.log else { return Err(ErrorCode::KAFKA_STORAGE_ERROR) };
+        if !log.config().delete {
+            return Err(ErrorCode::POLICY_VIOLATION);
+        }
+        let offset = if offset == -1 { high_watermark } else { offset };
+        if !(0..=high_watermark).contains(&offset) {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        match log.advance_log_start(offset) {
+            Ok(_) => Ok(log.log_start_offset()),
+            Err(error) => Err(self.code_of(&error)),
+        }
+    }
+
+    /// Bytes of the log, and how far its end is behind the high watermark. `None` if the log is not there.
+    pub(crate) fn size(&self) -> Option<(u64, i64)> {
+        let state = self.state.read();
+        let log = state.online().ok()?;
+        Some((log.size_bytes(), (state.high_watermark - log.log_end_offset()).max(0)))
+    }
+
     /// The first record at or after a time (O3).
     ///
     /// # Errors

@@ -8,10 +8,12 @@
 
 #![allow(clippy::unwrap_used)] // all of it is test code
 
+mod admin;
 mod bench;
 mod clients;
 #[path = "../common/mod.rs"]
 mod common;
+mod configs;
 mod disk;
 mod fetch;
 mod list_offsets;
@@ -26,7 +28,7 @@ use bench::{Bench, in_every_version};
 /// What an API has to answer in one version.
 type Check = fn(&mut Bench, i16);
 
-const CHECKS: [(ApiKey, Check); 8] = [
+const CHECKS: &[(ApiKey, Check)] = &[
     (ApiKey::Produce, produce::answers),
     (ApiKey::Fetch, fetch::answers),
     (ApiKey::ListOffsets, list_offsets::answers),
@@ -35,6 +37,18 @@ const CHECKS: [(ApiKey, Check); 8] = [
     (ApiKey::CreateTopics, topics::create_answers),
     (ApiKey::DeleteTopics, topics::delete_answers),
     (ApiKey::InitProducerId, clients::init_producer_id_answers),
+    (ApiKey::DeleteRecords, admin::delete_records_answers),
+    (ApiKey::CreatePartitions, admin::create_partitions_answers),
+    (ApiKey::DescribeConfigs, configs::describe_answers),
+    (ApiKey::IncrementalAlterConfigs, configs::incremental_answers),
+    (ApiKey::AlterConfigs, configs::alter_answers),
+    (ApiKey::DescribeCluster, admin::describe_cluster_answers),
+    (ApiKey::DescribeTopicPartitions, admin::describe_topic_partitions_answers),
+    (ApiKey::DescribeLogDirs, admin::describe_log_dirs_answers),
+    (ApiKey::FindCoordinator, admin::find_coordinator_answers),
+    (ApiKey::OffsetForLeaderEpoch, admin::offset_for_leader_epoch_answers),
+    (ApiKey::ElectLeaders, admin::elect_leaders_answers),
+    (ApiKey::ListPartitionReassignments, admin::list_partition_reassignments_answers),
 ];
 
 #[test]
