@@ -3,6 +3,7 @@
 //! Every listener is bound before anything else is opened, so that ports are known and a wrong address costs nothing (N14). A
 //! request is answered with the end points of the listener that it came in on (M8).
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use crate::config::{BrokerConfig, Listener};
 use crate::error::StartError;
 use crate::metadata::EndPoint;
-use crate::network::{SocketConfig, bind};
+use crate::network::{ConnectionLimits, ListenerLimits, SocketConfig, bind};
 
 /// A listener that is bound and not yet served.
 pub(crate) struct Bound {
@@ -48,6 +49,35 @@ pub(crate) fn bind_all(config: &BrokerConfig, sockets: &SocketConfig) -> Result<
         Ok(Bound { name: listener.name.as_str().into(), socket, address, advertised })
     };
     config.listeners.iter().map(bind_one).collect()
+}
+
+/// The limits on connections, with the names in them resolved (N10).
+pub(crate) fn connection_limits(config: &BrokerConfig) -> Result<ConnectionLimits, StartError> {
+    let mut per_ip_overrides = HashMap::new();
+    for (host, max) in &config.max_connections_per_ip_overrides {
+        let addresses = (host.as_str(), 0).to_socket_addrs().map_err(|error| {
+            StartError::Config(format!(
+                "max.connections.per.ip.overrides: {host} cannot be resolved: {error}"
+            ))
+        })?;
+        per_ip_overrides.extend(addresses.map(|address| (address.ip().to_canonical(), *max)));
+    }
+    let several = config.listeners.len() > 1;
+    let of_listener = |listener: &Listener| {
+        let own = config.listener_limits.get(&listener.name).copied().unwrap_or_default();
+        ListenerLimits {
+            connections_max: own.max_connections.unwrap_or(usize::MAX),
+            rate_max: own.max_connection_creation_rate.unwrap_or(u32::MAX),
+            protected: several && config.inter_broker_listener.as_ref() == Some(&listener.name),
+        }
+    };
+    Ok(ConnectionLimits {
+        broker_max: config.max_connections,
+        per_ip_max: config.max_connections_per_ip,
+        per_ip_overrides,
+        rate_max: config.max_connection_creation_rate,
+        listeners: config.listeners.iter().map(of_listener).collect(),
+    })
 }
 
 /// An IPv6 address in brackets, anything else as it is: what may stand before `:port`.

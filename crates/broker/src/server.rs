@@ -19,7 +19,7 @@ use crate::controller::{
     BrokerHeartbeat, BrokerRegistration, ControllerSettings, CreateTopics, CreatedTopic, LocalController,
     MetadataLog, MetadataSource, NewTopic, StartOptions, TopicRef,
 };
-use crate::endpoints::{Bound, bind_all, host_for_url};
+use crate::endpoints::{Bound, bind_all, connection_limits, host_for_url};
 use crate::error::{StartError, StopError, TopicError};
 use crate::handler::{Handlers, ProducerIds};
 use crate::metadata::{
@@ -27,7 +27,8 @@ use crate::metadata::{
     MetadataImage,
 };
 use crate::network::{
-    ConnectionQuota, NetworkThread, RequestChannel, ResponseQueue, Service, SocketConfig, run_handler,
+    ConnectionQuota, FrameMemory, ListenerId, NetworkThread, RequestChannel, ResponseQueue, Service, Shared,
+    SocketConfig, run_handler,
 };
 use crate::replica::{Partition, ReplicaManager};
 
@@ -84,10 +85,11 @@ impl BrokerServer {
     #[doc(hidden)]
     pub fn start_on(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<BrokerServer, StartError> {
         for ignored in &config.ignored {
-            tracing::warn!("{} {}", ignored.key, ignored.reason);
+            tracing::warn!("{ignored}");
         }
         let dir = Arc::new(open_dir(&config, storage)?);
         let sockets = SocketConfig::from(&config);
+        let limits = connection_limits(&config)?;
         let bound = bind_all(&config, &sockets)?;
         let listeners: Vec<(SocketAddr, EndPoint)> =
             bound.iter().map(|bound| (bound.address, bound.advertised.clone())).collect();
@@ -120,10 +122,7 @@ impl BrokerServer {
             schedule: Mutex::new(Schedule::new(&config, Instant::now())),
             config,
         });
-        let quota = Arc::new(ConnectionQuota::new(
-            broker.config.max_connections,
-            broker.config.max_connections_per_ip,
-        ));
+        let quota = Arc::new(ConnectionQuota::new(limits));
         let mut server = BrokerServer {
             broker: Some(broker),
             controller: Some(controller),
@@ -142,22 +141,29 @@ impl BrokerServer {
         let broker = Arc::clone(self.broker());
         let config = &broker.config;
         let service: Arc<dyn Service> = Arc::new(Handlers::new(Arc::clone(&broker)));
-        let bytes_max = config.queued_max_request_bytes.map_or(usize::MAX, |n| n as usize);
-        let channel = Arc::new(RequestChannel::new(config.queued_max_requests, bytes_max));
+        let channel = Arc::new(RequestChannel::new(config.queued_max_requests));
         self.channels.push(Arc::clone(&channel));
         // In memory timed work never blocks and rides on a handler thread. On disk it waits for syncs, which no request may wait
         // for (D12), so it has one thread of its own.
-        let background = (!broker.in_memory).then(|| Arc::new(RequestChannel::new(1, usize::MAX)));
+        let background = (!broker.in_memory).then(|| Arc::new(RequestChannel::new(1)));
         self.channels.extend(background.clone());
 
+        let shared = Shared {
+            service: Arc::clone(&service),
+            channel: Arc::clone(&channel),
+            quota: Arc::clone(&self.quota),
+            memory: config.queued_max_request_bytes.map(|max| Arc::new(FrameMemory::new(max as usize))),
+            config: sockets.clone(),
+        };
         // each listener has network threads of its own; the first of them accepts
         let mut network: Vec<NetworkThread> = Vec::new();
-        for Bound { name, socket, .. } in bound {
+        for (index, Bound { name, socket, .. }) in bound.into_iter().enumerate() {
+            let listener = ListenerId { index, name };
             let mut threads: Vec<NetworkThread> = (0..config.num_network_threads)
-                .map(|_| NetworkThread::new(&name, &service, &channel, sockets.clone()))
+                .map(|_| NetworkThread::new(listener.clone(), shared.clone()))
                 .collect::<io::Result<_>>()?;
             let others: Vec<_> = threads.iter().skip(1).map(NetworkThread::handover).collect();
-            threads[0].accept_from(socket, &self.quota, &others)?;
+            threads[0].accept_from(socket, &others)?;
             network.append(&mut threads);
         }
         self.queues = network.iter().map(NetworkThread::queue).collect();

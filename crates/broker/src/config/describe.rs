@@ -10,7 +10,7 @@ use rohrpost_protocol::ErrorCode;
 
 use super::meaning::{self, Meaning, Update, ValueType};
 use super::topic::invalid;
-use super::{BrokerConfig, TopicDefaults, USED, keys, topic};
+use super::{BrokerConfig, TopicDefaults, keys, topic};
 use crate::controller::{ApiError, ConfigSource};
 use crate::metadata::{ConfigResource, MetadataImage};
 
@@ -60,7 +60,7 @@ pub(crate) fn of_broker(config: &BrokerConfig, image: &MetadataImage) -> Vec<Des
     let node_id = config.node_id.to_string();
     let of_this = set_for(image, &node_id);
     let of_all = set_for(image, "");
-    let is_used = |key: &&Meaning| USED.contains(&key.name) || topic::is_synonym(key.name);
+    let is_used = |key: &&Meaning| keys::has_effect(key.name);
     let describe = |key: &'static Meaning| {
         let mut synonyms = Vec::new();
         let mut add = |value: Option<&str>, source| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rohrpost_protocol::ErrorCode;
 
+use super::keys::Effect;
 use super::value::Kind;
 use super::*;
 use crate::controller::ConfigSource;
@@ -22,11 +23,15 @@ fn reference() -> Vec<BTreeMap<String, String>> {
 
 /// The kind that a row of the reference describes.
 fn check_kind(row: &BTreeMap<String, String>, kind: Kind) {
-    let (key, range) = (&row["key"], row["range"].trim_matches(['[', ']']).to_owned());
+    let (key, range) = (&row["key"], row["range"].trim_start_matches("(case insensitive) "));
+    let range = range.trim_matches(['[', ']']);
     match (row["type"].as_str(), kind) {
-        ("int" | "long", Kind::Number { min, max }) => {
-            let widest =
-                if row["type"] == "int" { (i32::MIN.into(), i32::MAX.into()) } else { (i64::MIN, i64::MAX) };
+        (number @ ("short" | "int" | "long"), Kind::Number { min, max }) => {
+            let widest = match number {
+                "short" => (i16::MIN.into(), i16::MAX.into()),
+                "int" => (i32::MIN.into(), i32::MAX.into()),
+                _ => (i64::MIN, i64::MAX),
+            };
             let parts: Vec<&str> = range.split(',').collect();
             let bound = |index: usize, default: i64| match parts.get(index) {
                 Some(&("..." | "-")) | None => default,
@@ -36,23 +41,105 @@ fn check_kind(row: &BTreeMap<String, String>, kind: Kind) {
             assert_eq!((min, max), expected, "{key}: {range}");
         }
         ("int", Kind::GzipLevel) => assert!(key.contains("gzip")),
-        ("boolean", Kind::Boolean) | ("string" | "list", Kind::Text) => {}
+        ("boolean", Kind::Boolean) | ("string" | "list" | "password" | "class", Kind::Text) => {}
+        ("double", Kind::Decimal) => assert_eq!(range, "-"),
         ("double", Kind::Ratio) => assert_eq!(range, "0,...,1"),
-        ("string", Kind::OneOf(words)) | ("list", Kind::ListOf(words)) => {
+        ("string", Kind::OneOf(words) | Kind::OneOfAnyCase(words)) | ("list", Kind::ListOf(words)) => {
             assert_eq!(range.split(", ").collect::<Vec<_>>(), words, "{key}");
         }
         other => panic!("{key}: {other:?}"),
     }
 }
 
+/// The reference's broker keys.
+fn broker_rows() -> Vec<BTreeMap<String, String>> {
+    reference().into_iter().filter(|row| row["scope"] == "broker").collect()
+}
+
 #[test]
 fn broker_keys_are_those_of_the_reference() {
-    let rows = reference();
-    let rows: Vec<_> = rows.iter().filter(|r| r["scope"] == "broker" && r["stage"] == "S1").collect();
+    let rows = broker_rows();
     assert_eq!(rows.len(), keys::KEYS.len());
     for row in rows {
         let key = keys::find(&row["key"]).unwrap_or_else(|| panic!("{} is missing", row["key"]));
-        check_kind(row, key.kind);
+        check_kind(&row, key.kind);
+        assert_eq!(key.effect == Effect::Topics || key.name == "log.flush.scheduler.interval.ms", {
+            topic::is_synonym(key.name) && !matches!(key.effect, Effect::Ignored(_))
+        });
+        assert!(keys::reason_of_other(key.name).is_none(), "{} is in two tables", key.name);
+    }
+}
+
+/// Values that the key takes, the first of them other than its default.
+fn other_values(key: &keys::Key, default: &str) -> Vec<String> {
+    let special: &[&str] = match key.name {
+        "listeners" => &["PLAINTEXT://127.0.0.1:1234"],
+        "advertised.listeners" => &["PLAINTEXT://example.org:1"],
+        "max.connections.per.ip.overrides" => &["localhost:5"],
+        "controller.quorum.voters" => &["1@localhost:9093"],
+        _ => &[],
+    };
+    if !special.is_empty() {
+        return special.iter().map(|value| (*value).to_owned()).collect();
+    }
+    let candidates: Vec<String> = match key.kind {
+        Kind::Number { min, max } => [min.max(3), min + 1, max - 1].map(|n| n.to_string()).into(),
+        Kind::GzipLevel => vec!["3".to_owned()],
+        Kind::Ratio | Kind::Decimal => vec!["0.25".to_owned()],
+        Kind::Boolean => vec!["true".to_owned(), "false".to_owned()],
+        Kind::Text => vec!["/some/text".to_owned()],
+        Kind::OneOf(words) | Kind::OneOfAnyCase(words) | Kind::ListOf(words) => {
+            words.iter().map(|word| (*word).to_owned()).collect()
+        }
+    };
+    candidates.into_iter().filter(|value| value != default).collect()
+}
+
+#[test]
+fn no_key_of_kafkas_is_dropped_in_silence() {
+    // E12: every key of the reference changes the configuration, or is refused, or is listed with the reason
+    let plain = BrokerConfig::default();
+    for (key, row) in keys::KEYS.iter().zip(broker_rows()) {
+        assert_eq!(key.name, row["key"], "the order of the reference");
+        let value = &other_values(key, &row["default"])[0];
+        match (BrokerConfig::from_pairs([(key.name, value)]), key.effect) {
+            (Ok(config), Effect::Ignored(reason)) => {
+                let [ignored] = &config.ignored[..] else { panic!("{}: {:?}", key.name, config.ignored) };
+                assert_eq!(ignored.to_string(), format!("{} is ignored: {reason}", key.name));
+                let same = BrokerConfig { ignored: Vec::new(), given: BTreeMap::new(), ..config };
+                assert_eq!(same, plain, "{} has an effect", key.name);
+            }
+            (Ok(config), _) => {
+                assert!(config.ignored.is_empty(), "{}: {:?}", key.name, config.ignored);
+                let same = BrokerConfig { given: BTreeMap::new(), ..config } == plain;
+                // these name what is so in any case, or only say how other keys are to be read
+                let may_be_same = [
+                    "process.roles",
+                    "listener.security.protocol.map",
+                    "security.inter.broker.protocol",
+                    "controller.listener.names",
+                ];
+                assert!(!same || may_be_same.contains(&key.name), "{} has no effect", key.name);
+            }
+            (Err(error), effect) => {
+                assert_eq!(effect, Effect::Honoured, "{error}");
+                assert_eq!(error.problems[0].key, key.name, "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_of_any_key_is_told_with_file_line_key_value_and_range() {
+    for key in keys::KEYS {
+        if matches!(key.kind, Kind::Text) {
+            continue;
+        }
+        let text = format!("# first\n\n{} = no, really\n", key.name);
+        let settings = Setting::parse(&text, "server.properties").unwrap();
+        let error = BrokerConfig::from_settings(settings).unwrap_err();
+        let expected = format!("server.properties:3: {}=no, really: must be {}", key.name, key.kind);
+        assert_eq!(error.to_string(), expected);
     }
 }
 
@@ -91,6 +178,10 @@ fn defaults_are_kafkas() {
     expect("socket.listen.backlog.size", config.socket_listen_backlog_size.to_string());
     expect("connections.max.idle.ms", config.connections_max_idle_ms.unwrap().to_string());
     expect("max.connections", config.max_connections.to_string());
+    expect("max.connection.creation.rate", config.max_connection_creation_rate.to_string());
+    let slots = config.max_incremental_fetch_session_cache_slots;
+    expect("max.incremental.fetch.session.cache.slots", slots.to_string());
+    expect("max.request.partition.size.limit", config.max_request_partition_size_limit.to_string());
     expect("max.connections.per.ip", config.max_connections_per_ip.to_string());
     expect("num.partitions", config.num_partitions.to_string());
     expect("default.replication.factor", config.default_replication_factor.to_string());
@@ -139,6 +230,11 @@ fn every_wrong_value_is_named_with_key_value_and_what_is_allowed() {
     assert!(!text.contains("num.partitions"), "{text}");
 }
 
+/// Settings of a text that stands for a file.
+fn read(text: &str) -> Result<BrokerConfig, ConfigError> {
+    BrokerConfig::from_settings(Setting::parse(text, "server.properties")?)
+}
+
 #[test]
 fn what_would_protect_the_broker_is_refused_and_not_ignored() {
     for (key, value) in [
@@ -146,28 +242,96 @@ fn what_would_protect_the_broker_is_refused_and_not_ignored() {
         ("ssl.client.auth", "required"),
         ("listeners", "SASL_SSL://:9093"),
         ("security.inter.broker.protocol", "SSL"),
+        ("create.topic.policy.class.name", "org.example.Policy"),
+        ("alter.config.policy.class.name", "org.example.Policy"),
+        ("config.providers", "file"),
+        ("remote.log.storage.system.enable", "true"),
     ] {
         let error = BrokerConfig::from_pairs([(key, value)]).unwrap_err();
         assert_eq!(error.problems[0].key, key, "{error}");
     }
+    let mapped = "# x\nlisteners=OUT://:9092\nlistener.security.protocol.map=OUT:SASL_SSL\n";
+    let error = read(mapped).unwrap_err().to_string();
+    assert!(
+        error.starts_with("server.properties:2: listeners=OUT://:9092: OUT://:9092 asks for SASL_SSL"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broker_that_was_meant_to_be_one_of_several_does_not_start_alone() {
+    for (key, value) in [
+        ("process.roles", "broker"),
+        ("process.roles", "controller"),
+        ("controller.quorum.voters", "1@a:9093,2@b:9093"),
+        ("controller.quorum.voters", "2@b:9093"),
+        ("controller.quorum.bootstrap.servers", "a:9093,b:9093"),
+    ] {
+        let error = BrokerConfig::from_pairs([(key, value)]).unwrap_err();
+        assert_eq!(error.problems[0].key, key, "{error}");
+    }
+    let alone =
+        [("node.id", "7"), ("process.roles", "controller, broker"), ("controller.quorum.voters", "7@a:9093")];
+    BrokerConfig::from_pairs(alone).unwrap();
+    assert_eq!(BrokerConfig::from_pairs([("broker.id", "5")]).unwrap().node_id, 5);
+    BrokerConfig::from_pairs([("broker.id", "5"), ("node.id", "6")]).unwrap_err();
 }
 
 #[test]
 fn unknown_and_unused_keys_are_listed_with_the_reason() {
     // E12
-    let config = BrokerConfig::from_pairs([
-        ("my.plugin.setting", "1"),
-        ("auto.leader.rebalance.enable", "true"),
-        ("log.retention.hours", "1"),
-        ("node.id", "4"),
-    ])
+    let config = read(
+        "auto.leader.rebalance.enable=true\nlisteners=PLAINTEXT://:9092,CONTROLLER://:9093\nlog.retension.hours=1\n\
+         log.retention.hours=1\nmy.plugin.setting=1\nnode.id=4\ncontroller.listener.names=CONTROLLER\n\
+         remote.log.reader.threads=2\nlistener.name.plaintext.ssl.keystore.location=/k\nlistener.name.x.max.connections=3\n",
+    )
     .unwrap();
-    let ignored: Vec<(&str, &str)> = config.ignored.iter().map(|i| (i.key.as_str(), i.reason)).collect();
+    let lines: Vec<String> = config.ignored.iter().map(ToString::to_string).collect();
     let expected = [
-        ("auto.leader.rebalance.enable", "is a key of Kafka's that this version does not use yet"),
-        ("my.plugin.setting", "is not a key that this version knows"),
+        "server.properties:1: auto.leader.rebalance.enable is ignored: this is the only broker; nothing is copied from others and \
+         no leader moves",
+        "server.properties:10: listener.name.x.max.connections is ignored: no listener has the name \"x\"",
+        "server.properties:9: listener.name.plaintext.ssl.keystore.location is ignored: every listener is PLAINTEXT; nobody logs \
+         in, nothing is encrypted, everyone may do everything",
+        "server.properties:2: listeners names CONTROLLER://:9093, which is not opened: the controller is in this process",
+        "server.properties:3: log.retension.hours is ignored: Kafka has no such key; did you mean log.retention.hours?",
+        "server.properties:5: my.plugin.setting is ignored: Kafka has no such key",
+        "server.properties:8: remote.log.reader.threads is ignored: tiered storage is not implemented",
     ];
-    assert_eq!(ignored, expected);
+    let mut sorted: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut wanted = expected.to_vec();
+    sorted.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(sorted, wanted);
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once_each_with_its_place() {
+    let text = "num.io.threads=many\nlog.dirs=/a,/b\n\nlisteners=PLAINTEXT:9092\nauthorizer.class.name=x.Y\nnum.partitions=0";
+    let error = read(text).unwrap_err().to_string();
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines[0], "5 mistakes");
+    for expected in [
+        "  server.properties:1: num.io.threads=many: must be a whole number of 32 bits, at least 1",
+        "  server.properties:2: log.dirs=/a,/b: ",
+        "  server.properties:4: listeners=PLAINTEXT:9092: \"PLAINTEXT:9092\" is not of the form NAME://host:port",
+        "  server.properties:5: authorizer.class.name=x.Y: is not implemented",
+        "  server.properties:6: num.partitions=0: must be a whole number of 32 bits, at least 1",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected} in {error}");
+    }
+    // lines that are none are told before anything else can be said
+    let error = read("a=1\nx=\\u12\nnum.io.threads=0\ny=\\uzzzz").unwrap_err().to_string();
+    assert!(error.contains("server.properties:2: ") && error.contains("server.properties:4: "), "{error}");
+}
+
+#[test]
+fn a_later_setting_wins_and_is_the_one_that_is_blamed() {
+    let mut settings = Setting::parse("num.partitions=0\nnum.partitions=3\n", "f").unwrap();
+    assert_eq!(BrokerConfig::from_settings(settings.clone()).unwrap().num_partitions, 3);
+    settings.push(Setting::new("num.partitions", "x", Origin::Flag("-X")));
+    let error = BrokerConfig::from_settings(settings).unwrap_err().to_string();
+    assert_eq!(error, "-X: num.partitions=x: must be a whole number of 32 bits, at least 1");
 }
 
 #[test]
@@ -195,6 +359,35 @@ log.retention.hours=168
 }
 
 #[test]
+fn limits_of_connections_are_read() {
+    let config = read(
+        "listeners=IN://:1,OUT://:2\nlistener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT\n\
+         inter.broker.listener.name=IN\nmax.connections.per.ip.overrides=localhost:7, [::1]:2,10.0.0.1:0\n\
+         listener.name.out.max.connections=9\nlistener.name.out.max.connection.creation.rate=4\n\
+         queued.max.request.bytes=0\nmax.connection.creation.rate=11",
+    )
+    .unwrap();
+    assert_eq!(config.ignored, []);
+    assert_eq!(config.inter_broker_listener.as_deref(), Some("IN"));
+    let overrides: Vec<(&str, usize)> =
+        config.max_connections_per_ip_overrides.iter().map(|(host, n)| (host.as_str(), *n)).collect();
+    assert_eq!(overrides, [("localhost", 7), ("::1", 2), ("10.0.0.1", 0)]);
+    let out = ListenerLimits { max_connections: Some(9), max_connection_creation_rate: Some(4) };
+    assert_eq!(config.listener_limits, BTreeMap::from([("OUT".to_owned(), out)]));
+    assert_eq!((config.queued_max_request_bytes, config.max_connection_creation_rate), (None, 11));
+    for (key, bad) in [
+        ("max.connections.per.ip.overrides", "localhost"),
+        ("max.connections.per.ip.overrides", "localhost:-1"),
+        ("listener.name.plaintext.max.connections", "few"),
+        ("inter.broker.listener.name", "OTHER"),
+        ("queued.max.request.bytes", "1000"),
+    ] {
+        let error = BrokerConfig::from_pairs([(key, bad)]).unwrap_err();
+        assert_eq!(error.problems[0].key, key, "{error}");
+    }
+}
+
+#[test]
 fn listeners_take_names_ports_and_ipv6() {
     let pairs = [
         ("listeners", "IN://[::1]:0,OUT://0.0.0.0:9094"),
@@ -206,6 +399,7 @@ fn listeners_take_names_ports_and_ipv6() {
     for (key, bad) in [
         ("listeners", "OUT://:1"),
         ("listeners", "PLAINTEXT://:1,PLAINTEXT://:2"),
+        ("listeners", "PLAINTEXT://:1,SSL://:2"),
         ("listeners", "PLAINTEXT://:70000"),
         ("advertised.listeners", "OTHER://h:1"),
         ("advertised.listeners", "PLAINTEXT://0.0.0.0:1"),

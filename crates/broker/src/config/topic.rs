@@ -227,6 +227,7 @@ fn find(name: &str) -> Option<&'static TopicKey> {
 }
 
 /// Whether a broker key gives topics a default.
+#[cfg(test)]
 pub(super) fn is_synonym(broker_key: &str) -> bool {
     TOPIC_KEYS.iter().any(|key| key.synonyms.iter().any(|(name, _)| *name == broker_key))
 }

@@ -14,13 +14,22 @@ pub(super) enum Kind {
     GzipLevel,
     /// A number from 0 to 1.
     Ratio,
+    /// Any number.
+    Decimal,
     Boolean,
     /// Any text.
     Text,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// One of these words, in capitals or not.
+    OneOfAnyCase(&'static [&'static str]),
     /// Any of these words, separated by commas; none is fine too.
     ListOf(&'static [&'static str]),
+}
+
+/// A 16-bit number from `min` on.
+pub(super) const fn short(min: i64) -> Kind {
+    Kind::Number { min, max: i16::MAX as i64 }
 }
 
 /// A 32-bit number from `min` on.
@@ -41,9 +50,11 @@ impl Kind {
             Kind::Number { min, max } => value.parse().is_ok_and(|n: i64| (min..=max).contains(&n)),
             Kind::GzipLevel => value.parse().is_ok_and(|n: i64| n == -1 || (1..=9).contains(&n)),
             Kind::Ratio => value.parse().is_ok_and(|n: f64| (0.0..=1.0).contains(&n)),
+            Kind::Decimal => value.parse().is_ok_and(|n: f64| !n.is_nan()),
             Kind::Boolean => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
             Kind::Text => true,
             Kind::OneOf(words) => words.contains(&value),
+            Kind::OneOfAnyCase(words) => words.iter().any(|word| word.eq_ignore_ascii_case(value)),
             Kind::ListOf(words) => list(value).all(|word| words.contains(&word)),
         }
     }
@@ -66,9 +77,10 @@ impl fmt::Display for Kind {
             }
             Kind::GzipLevel => f.write_str("a whole number from 1 to 9, or -1"),
             Kind::Ratio => f.write_str("a number from 0 to 1"),
+            Kind::Decimal => f.write_str("a number"),
             Kind::Boolean => f.write_str("true or false"),
             Kind::Text => f.write_str("text"),
-            Kind::OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Kind::OneOf(words) | Kind::OneOfAnyCase(words) => write!(f, "one of {}", words.join(", ")),
             Kind::ListOf(words) => write!(f, "a list of {}", words.join(", ")),
         }
     }

@@ -1,15 +1,13 @@
-//! Listening and accepting: the socket options, the limits on connections, and what to do when accepting fails.
+//! Listening and accepting: the socket options, and what to do when there is no room or accepting fails.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::channel::ResponseQueue;
+use super::quota::{ConnectionQuota, Room};
 use super::thread::{Handover, SocketConfig};
 
 /// Pause after accepting failed (no file descriptors, no memory): without it the loop would spin.
@@ -35,9 +33,11 @@ pub(crate) fn bind(address: SocketAddr, config: &SocketConfig) -> io::Result<std
     Ok(socket.into())
 }
 
-/// Accepts, judges and hands over connections. Runs inside the first network thread.
+/// Accepts, judges and hands over connections of one listener. Runs inside the listener's first network thread.
 pub(super) struct Acceptor {
     listener: mio::net::TcpListener,
+    /// Which listener it is, for the quota.
+    index: usize,
     quota: Arc<ConnectionQuota>,
     config: SocketConfig,
     /// Network threads, the own one first.
@@ -46,16 +46,20 @@ pub(super) struct Acceptor {
     /// The listener may have connections (edge-triggered).
     ready: bool,
     paused_until: Option<Instant>,
+    /// Accepting has failed, and connections have been waiting ever since. It is logged once.
+    failing: bool,
 }
 
 impl Acceptor {
     pub(super) fn new(
         listener: mio::net::TcpListener,
+        index: usize,
         quota: Arc<ConnectionQuota>,
         config: SocketConfig,
         threads: Vec<Arc<Handover>>,
     ) -> Self {
-        Self { listener, quota, config, threads, next: 0, ready: true, paused_until: None }
+        let (next, ready, paused_until, failing) = (0, true, None, false);
+        Self { listener, index, quota, config, threads, next, ready, paused_until, failing }
     }
 
     pub(super) fn listener(&mut self) -> &mut mio::net::TcpListener {
@@ -68,10 +72,14 @@ impl Acceptor {
 
     /// When it must be called again without an event.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        if !self.ready || self.quota.is_full() {
-            return None; // an event, or a connection that closes, wakes the thread
+        if !self.ready {
+            return None; // an event wakes the thread
         }
-        Some(self.paused_until.unwrap_or(now))
+        match self.quota.room(self.index, now) {
+            Room::WhenOneCloses => None, // a connection that closes wakes the thread
+            Room::At(at) => Some(self.paused_until.map_or(at, |until| until.max(at))),
+            Room::Now => Some(self.paused_until.unwrap_or(now)),
+        }
     }
 
     /// Accepts what is there, at most [`ACCEPT_MAX`].
@@ -81,8 +89,9 @@ impl Acceptor {
         }
         self.paused_until = None;
         for _ in 0..ACCEPT_MAX {
-            if !self.ready || self.quota.is_full() {
-                return; // N10: over max.connections the acceptor waits for a free slot
+            // N10: over a limit or a rate the acceptor waits, and the connection in the backlog
+            if !self.ready || self.quota.room(self.index, now) != Room::Now {
+                return;
             }
             let Some(thread) = self.next_thread() else {
                 self.paused_until = Some(now + PAUSE_WHEN_FULL);
@@ -90,7 +99,7 @@ impl Acceptor {
             };
             match self.listener.accept() {
                 Ok((socket, peer)) => {
-                    let Some(admission) = self.quota.admit(peer.ip()) else {
+                    let Some(admission) = self.quota.admit(self.index, peer.ip(), now) else {
                         tracing::warn!(%peer, "closed a connection: max.connections.per.ip is reached");
                         continue; // N10: dropping the socket closes it
                     };
@@ -99,7 +108,13 @@ impl Acceptor {
                     }
                     thread.push(socket, peer, admission);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    if self.failing {
+                        self.failing = false;
+                        tracing::warn!("connections are accepted again; none is waiting");
+                    }
+                }
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -109,8 +124,14 @@ impl Acceptor {
                     ) => {}
                 Err(error) => {
                     // out of file descriptors or memory: the connection stays in the backlog, so trying again at once would
-                    // fail at once
-                    tracing::error!(%error, "cannot accept connections; trying again in {PAUSE_AFTER_ERROR:?}");
+                    // fail at once. One line, not ten a second: the log has its own disk to fill.
+                    if !self.failing {
+                        self.failing = true;
+                        tracing::error!(
+                            %error,
+                            "cannot accept connections; they wait, and it is tried again every {PAUSE_AFTER_ERROR:?}"
+                        );
+                    }
                     self.paused_until = Some(now + PAUSE_AFTER_ERROR);
                     return;
                 }
@@ -131,99 +152,97 @@ impl Acceptor {
     }
 }
 
-/// Counts connections against `max.connections` and `max.connections.per.ip` (N10).
-pub(crate) struct ConnectionQuota {
-    connections_max: usize,
-    per_ip_max: usize,
-    counts: Mutex<Counts>,
-    /// Woken when a full broker has room again.
-    acceptor: Mutex<Option<Arc<ResponseQueue>>>,
-}
-
-#[derive(Default)]
-struct Counts {
-    total: usize,
-    by_ip: HashMap<IpAddr, usize>,
-}
-
-/// One admitted connection; gives its place back when dropped.
-pub(super) struct Admission {
-    quota: Arc<ConnectionQuota>,
-    ip: IpAddr,
-}
-
-impl ConnectionQuota {
-    pub(crate) fn new(connections_max: usize, per_ip_max: usize) -> Self {
-        Self { connections_max, per_ip_max, counts: Mutex::default(), acceptor: Mutex::default() }
-    }
-
-    pub(super) fn set_acceptor(&self, queue: Arc<ResponseQueue>) {
-        *self.acceptor.lock() = Some(queue);
-    }
-
-    /// Connections that are open now.
-    pub(crate) fn open(&self) -> usize {
-        self.counts.lock().total
-    }
-
-    fn is_full(&self) -> bool {
-        self.counts.lock().total >= self.connections_max
-    }
-
-    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Admission> {
-        let mut counts = self.counts.lock();
-        let of_ip = counts.by_ip.entry(ip).or_insert(0);
-        if *of_ip >= self.per_ip_max {
-            if *of_ip == 0 {
-                counts.by_ip.remove(&ip);
-            }
-            return None;
-        }
-        *of_ip += 1;
-        counts.total += 1;
-        Some(Admission { quota: Arc::clone(self), ip })
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        let was_full = {
-            let mut counts = self.quota.counts.lock();
-            let was_full = counts.total >= self.quota.connections_max;
-            counts.total -= 1;
-            if let Some(of_ip) = counts.by_ip.get_mut(&self.ip) {
-                *of_ip -= 1;
-                if *of_ip == 0 {
-                    counts.by_ip.remove(&self.ip);
-                }
-            }
-            was_full
-        };
-        if was_full && let Some(queue) = &*self.quota.acceptor.lock() {
-            queue.wake();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::quota::ConnectionLimits;
     use super::*;
 
+    fn config() -> SocketConfig {
+        SocketConfig {
+            send_buffer_bytes: Some(20_000),
+            receive_buffer_bytes: Some(30_000),
+            frame_bytes_max: 1 << 20,
+            backlog: 100,
+            idle_max: None,
+        }
+    }
+
+    fn acceptor(threads: usize) -> (Acceptor, SocketAddr, Vec<Arc<Handover>>) {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), &config()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let threads: Vec<_> = (0..threads).map(|_| Arc::new(Handover::detached())).collect();
+        let quota = Arc::new(ConnectionQuota::new(ConnectionLimits::none(1)));
+        let listener = mio::net::TcpListener::from_std(listener);
+        (Acceptor::new(listener, 0, quota, config(), threads.clone()), address, threads)
+    }
+
     #[test]
-    fn places_are_counted_per_address_and_come_back() {
-        // N10
-        let quota = Arc::new(ConnectionQuota::new(3, 2));
-        let a: IpAddr = [127, 0, 0, 1].into();
-        let b: IpAddr = [127, 0, 0, 2].into();
-        let first = quota.admit(a).unwrap();
-        let _second = quota.admit(a).unwrap();
-        assert!(quota.admit(a).is_none());
-        assert!(!quota.is_full());
-        let _third = quota.admit(b).unwrap();
-        assert!(quota.is_full());
-        drop(first);
-        assert!(!quota.is_full());
-        assert!(quota.admit(a).is_some());
-        assert_eq!(quota.open(), 2);
+    fn sockets_go_round_robin_and_at_most_twenty_wait_for_a_thread() {
+        // N1
+        let (mut acceptor, address, threads) = acceptor(2);
+        let _clients: Vec<_> = (0..50).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let mut now = Instant::now();
+        acceptor.run(now);
+        assert_eq!(
+            threads.iter().map(|thread| thread.len()).collect::<Vec<_>>(),
+            [10, 10],
+            "one pass, in turn"
+        );
+        acceptor.run(now);
+        acceptor.run(now);
+        assert_eq!(
+            threads.iter().map(|thread| thread.len()).collect::<Vec<_>>(),
+            [20, 20],
+            "no more than 20"
+        );
+        assert_eq!(acceptor.next_due(now), Some(now + PAUSE_WHEN_FULL));
+        drop(threads[1].take());
+        acceptor.run(now);
+        assert_eq!(threads[1].len(), 19, "the acceptor waits a little");
+        now += PAUSE_WHEN_FULL;
+        acceptor.run(now);
+        assert_eq!(
+            threads.iter().map(|thread| thread.len()).collect::<Vec<_>>(),
+            [20, 20],
+            "the one with room"
+        );
+    }
+
+    #[test]
+    fn sockets_have_the_options_that_were_asked_for() {
+        // N2. The system may round sizes: what it makes of them is asked of a socket of its own.
+        let plain = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        plain.set_send_buffer_size(20_000).unwrap();
+        plain.set_recv_buffer_size(30_000).unwrap();
+        let (mut acceptor, address, threads) = acceptor(1);
+        assert_eq!(
+            SockRef::from(&*acceptor.listener()).recv_buffer_size().unwrap(),
+            plain.recv_buffer_size().unwrap()
+        );
+        let _client = TcpStream::connect(address).unwrap();
+        acceptor.run(Instant::now());
+        let (socket, ..) = threads[0].take().unwrap();
+        let socket = SockRef::from(&socket);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.send_buffer_size().unwrap(), plain.send_buffer_size().unwrap());
+        assert_eq!(socket.recv_buffer_size().unwrap(), plain.recv_buffer_size().unwrap(), "inherited");
+        #[cfg(unix)]
+        assert!(socket.nonblocking().unwrap());
+    }
+
+    /// Only Linux keeps the backlog to the number: one more than it says is let in.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_backlog_is_what_was_asked_for() {
+        // N2
+        let listener: TcpListener =
+            bind("127.0.0.1:0".parse().unwrap(), &SocketConfig { backlog: 2, ..config() }).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        let _clients: Vec<_> = (0..3).map(|_| connect().unwrap()).collect();
+        assert!(connect().is_err(), "a fourth connection beside a backlog of two");
     }
 }

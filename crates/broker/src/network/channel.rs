@@ -1,6 +1,7 @@
 //! The two queues between network threads and handler threads, and the loop of a handler thread.
 //!
-//! Requests go through one bounded channel for all threads (N6). Answers come back through one queue per network thread; each
+//! Requests go through one bounded channel for all threads (N6). What continues a request that waited goes ahead of them (N11): it
+//! is bounded by the number of connections, and holds memory until it ends. Answers come back through one queue per network thread; each
 //! connection has at most one request in flight (N4), so that queue is bounded by the number of connections.
 
 use std::collections::VecDeque;
@@ -142,13 +143,13 @@ pub(crate) struct RequestChannel {
     state: Mutex<State>,
     arrived: Condvar,
     requests_max: usize,
-    bytes_max: usize,
 }
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Work>,
-    bytes: usize,
+    queue: VecDeque<Request>,
+    /// Waits that have reached their deadline; at most one per connection.
+    continuations: VecDeque<Arc<dyn Waiter>>,
     /// Handler threads that sleep.
     idle: usize,
     stopped: bool,
@@ -157,31 +158,22 @@ struct State {
 }
 
 impl RequestChannel {
-    /// `queued.max.requests` and `queued.max.request.bytes`.
-    pub(crate) fn new(requests_max: usize, bytes_max: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            arrived: Condvar::new(),
-            requests_max: requests_max.max(1),
-            bytes_max,
-        }
+    /// `queued.max.requests`.
+    pub(crate) fn new(requests_max: usize) -> Self {
+        Self { state: Mutex::default(), arrived: Condvar::new(), requests_max: requests_max.max(1) }
     }
 
-    /// Queues a request. When there is no room it comes back, and the network thread is woken once there is (N6, N7): it stops
+    /// Queues a request. When there is no room it comes back, and the network thread is woken once there is (N6): it stops
     /// reading meanwhile and goes on writing.
     pub(crate) fn offer(&self, request: Request, from: &Arc<ResponseQueue>) -> Result<(), Request> {
         let mut state = self.state.lock();
-        let bytes = request.frame.bytes().len();
-        // a single request larger than the bound must pass, or nothing ever would
-        let over = !state.queue.is_empty() && state.bytes.saturating_add(bytes) > self.bytes_max;
-        if state.queue.len() >= self.requests_max || over {
+        if state.queue.len() >= self.requests_max {
             if !state.starved.iter().any(|queue| Arc::ptr_eq(queue, from)) {
                 state.starved.push(Arc::clone(from));
             }
             return Err(request);
         }
-        state.bytes += bytes;
-        state.queue.push_back(Work::Request(request));
+        state.queue.push_back(request);
         self.notify(state);
         Ok(())
     }
@@ -189,7 +181,7 @@ impl RequestChannel {
     /// Queues the end of a wait; bounded by the number of connections, so it needs no room.
     pub(crate) fn offer_expired(&self, waiter: Arc<dyn Waiter>) {
         let mut state = self.state.lock();
-        state.queue.push_back(Work::Expired(waiter));
+        state.continuations.push_back(waiter);
         self.notify(state);
     }
 
@@ -208,16 +200,17 @@ impl RequestChannel {
             if state.stopped {
                 return None;
             }
-            if let Some(work) = state.queue.pop_front() {
-                if let Work::Request(request) = &work {
-                    state.bytes -= request.frame.bytes().len();
-                }
+            // N11: what was begun is finished first
+            if let Some(waiter) = state.continuations.pop_front() {
+                return Some(Work::Expired(waiter));
+            }
+            if let Some(request) = state.queue.pop_front() {
                 let starved = std::mem::take(&mut state.starved);
                 drop(state);
                 for queue in starved {
                     queue.wake();
                 }
-                return Some(work);
+                return Some(Work::Request(request));
             }
             state.idle += 1;
             let timed_out = match until {
@@ -228,7 +221,7 @@ impl RequestChannel {
                 }
             };
             state.idle -= 1;
-            if timed_out && state.queue.is_empty() {
+            if timed_out && state.queue.is_empty() && state.continuations.is_empty() {
                 return None;
             }
         }
@@ -236,16 +229,15 @@ impl RequestChannel {
 
     /// Drops what is queued, cancels its waits, and ends the handler threads (N15).
     pub(crate) fn stop(&self) {
-        let dropped = {
+        let (requests, continuations) = {
             let mut state = self.state.lock();
             state.stopped = true;
-            std::mem::take(&mut state.queue)
+            (std::mem::take(&mut state.queue), std::mem::take(&mut state.continuations))
         };
+        drop(requests);
         self.arrived.notify_all();
-        for work in dropped {
-            if let Work::Expired(waiter) = work {
-                waiter.cancel();
-            }
+        for waiter in continuations {
+            waiter.cancel();
         }
     }
 
@@ -313,33 +305,54 @@ mod tests {
         reader.next_frame().unwrap().unwrap()
     }
 
-    #[test]
-    fn the_queue_is_bounded_in_requests_and_in_bytes() {
-        // N6, N7
+    struct NoWaiter;
+
+    impl Waiter for NoWaiter {
+        fn expire(&self) {}
+        fn cancel(&self) {}
+    }
+
+    fn queue() -> Arc<ResponseQueue> {
         let poll = mio::Poll::new().unwrap();
-        let queue = Arc::new(ResponseQueue::new(Waker::new(poll.registry(), mio::Token(0)).unwrap()));
-        let request = |len| Request {
+        Arc::new(ResponseQueue::new(Waker::new(poll.registry(), mio::Token(0)).unwrap()))
+    }
+
+    fn request(len: usize, queue: &Arc<ResponseQueue>) -> Request {
+        Request {
             frame: frame(len),
             peer: ([127, 0, 0, 1], 1).into(),
             listener: "TEST".into(),
-            responder: Responder { queue: Arc::clone(&queue), slot: 0, serial: 0 },
-        };
-        let channel = RequestChannel::new(2, 100);
-        assert!(channel.offer(request(500), &queue).is_ok(), "one alone may be larger than the bound");
-        assert!(channel.offer(request(1), &queue).is_err(), "no more bytes");
-        assert!(channel.take(None).is_some());
-        assert!(channel.offer(request(50), &queue).is_ok());
-        assert!(channel.offer(request(50), &queue).is_ok());
-        let refused = channel.offer(request(1), &queue);
+            responder: Responder { queue: Arc::clone(queue), slot: 0, serial: 0 },
+        }
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_requests() {
+        // N6
+        let queue = queue();
+        let channel = RequestChannel::new(2);
+        assert!(channel.offer(request(50, &queue), &queue).is_ok());
+        assert!(channel.offer(request(50, &queue), &queue).is_ok());
+        let refused = channel.offer(request(1, &queue), &queue);
         assert!(
             refused.is_err_and(|request| request.frame.bytes().len() == 1),
             "no more requests, and none is lost"
         );
-        assert!(queue.called.load(Ordering::SeqCst), "the thread was told that there was room");
         queue.begin_pass();
         assert!(channel.take(None).is_some());
-        assert!(!queue.may_sleep(), "and is told again");
+        assert!(!queue.may_sleep(), "the thread is told that there is room");
         channel.stop();
         assert!(channel.take(None).is_none());
+    }
+
+    #[test]
+    fn what_continues_a_waiting_request_goes_ahead_of_new_requests_and_needs_no_room() {
+        // N11
+        let queue = queue();
+        let channel = RequestChannel::new(1);
+        assert!(channel.offer(request(50, &queue), &queue).is_ok());
+        channel.offer_expired(Arc::new(NoWaiter));
+        assert!(matches!(channel.take(None), Some(Work::Expired(_))));
+        assert!(matches!(channel.take(None), Some(Work::Request(_))));
     }
 }

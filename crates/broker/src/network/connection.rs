@@ -3,6 +3,10 @@
 //! **One request in flight** (N4): after a whole frame nothing more is read until its response has been written or declared
 //! unnecessary. So responses leave in the order of the requests, a pipelining peer fills only its socket's buffer, and what
 //! waits in any queue is bounded by the number of connections.
+//!
+//! N5: so a connection has one produce request that waits for followers, and the next is not read before. Appending request k+1
+//! meanwhile would be allowed, and would help a producer at acks=all over a slow replica link. Kafka's rule stands until there are
+//! followers to measure it with: with one replica nothing waits (P10), and every bound on memory here rests on it.
 
 use rohrpost_protocol::frame::FrameError;
 

@@ -5,10 +5,14 @@
 
 use rohrpost_protocol::frame::{FrameError, SIZE_LEN, size_of_frame};
 
+use super::memory::Charge;
+
 /// The smallest buffer, and the most that is read before a frame's size is known.
 const FIRST_READ: usize = 16 * 1024;
 /// A buffer is grown to twice what has arrived, but at least to this, and never beyond the frame.
 const GROW_AT_LEAST: usize = 64 * 1024;
+/// A smaller buffer is kept while a connection is silent: it is not worth the copy.
+const PARK_AT_LEAST: usize = 1024;
 
 /// One whole frame in the buffer it was read into. A handler may change the bytes in place: that is how a batch gets its
 /// offsets without a copy (L14).
@@ -16,6 +20,8 @@ const GROW_AT_LEAST: usize = 64 * 1024;
 pub(crate) struct Frame {
     buffer: Vec<u8>,
     len: usize,
+    /// Its memory, if that is bounded (N7).
+    _charge: Option<Charge>,
 }
 
 impl Frame {
@@ -33,7 +39,7 @@ impl Frame {
     #[cfg(test)]
     pub(crate) fn of(body: &[u8]) -> Self {
         let buffer = [&[0; SIZE_LEN], body].concat();
-        Self { buffer, len: body.len() }
+        Self { buffer, len: body.len(), _charge: None }
     }
 
     /// Gives the buffer back for the next frame.
@@ -42,19 +48,21 @@ impl Frame {
     }
 }
 
-/// Collects bytes into frames. Holds no buffer while no byte of a frame has arrived.
+/// Collects bytes into frames. Holds no buffer while no byte of a frame has arrived, and a small one while little has.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     /// Initialised bytes; the first `filled` came from the peer.
     buffer: Vec<u8>,
     filled: usize,
     max: usize,
+    /// The memory of the frame that is being read (N7).
+    charge: Option<Charge>,
 }
 
 impl FrameReader {
     /// `max` is `socket.request.max.bytes`.
     pub(crate) fn new(max: usize) -> Self {
-        Self { buffer: Vec::new(), filled: 0, max }
+        Self { buffer: Vec::new(), filled: 0, max, charge: None }
     }
 
     /// True if bytes of an unfinished frame have arrived.
@@ -62,21 +70,40 @@ impl FrameReader {
         self.filled > 0
     }
 
-    /// True if it has no buffer to read into.
+    /// The size of the frame that is being read, if it is known and not charged yet (N7).
+    ///
+    /// # Errors
+    /// The size field is out of bounds.
+    pub(super) fn uncharged(&self) -> Result<Option<usize>, FrameError> {
+        if self.charge.is_some() { Ok(None) } else { self.size() }
+    }
+
+    /// Says whose memory the frame takes.
+    pub(super) fn set_charge(&mut self, charge: Charge) {
+        self.charge = Some(charge);
+    }
+
+    /// True if it has no room to read into.
     pub(crate) fn needs_buffer(&self) -> bool {
-        self.buffer.is_empty()
+        self.buffer.len() == self.filled
     }
 
     /// Lends it a used buffer, so that nothing is allocated or zeroed again.
-    pub(crate) fn lend(&mut self, buffer: Vec<u8>) {
-        if self.buffer.is_empty() {
+    pub(crate) fn lend(&mut self, mut buffer: Vec<u8>) {
+        if self.needs_buffer() && buffer.len() > self.filled {
+            buffer[..self.filled].copy_from_slice(&self.buffer);
             self.buffer = buffer;
         }
     }
 
-    /// Takes the buffer back if no byte of a frame lies in it.
-    pub(crate) fn take_idle_buffer(&mut self) -> Option<Vec<u8>> {
-        (self.filled == 0 && !self.buffer.is_empty()).then(|| std::mem::take(&mut self.buffer))
+    /// Called when nothing more is there to be read: gives the buffer back, if hardly anything lies in it. So a peer that
+    /// sends a byte now and then costs bytes, not buffers, however many such peers there are.
+    pub(crate) fn park(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.len() < PARK_AT_LEAST || self.buffer.len() / 4 < self.filled {
+            return None;
+        }
+        let small = self.buffer[..self.filled].to_vec();
+        Some(std::mem::replace(&mut self.buffer, small))
     }
 
     /// Where the next bytes go; never empty, and hardly more than what the frame still lacks, so that little of the
@@ -118,7 +145,7 @@ impl FrameReader {
         let rest = self.buffer[end..self.filled].to_vec();
         let buffer = std::mem::replace(&mut self.buffer, rest);
         self.filled = self.buffer.len();
-        Ok(Some(Frame { buffer, len }))
+        Ok(Some(Frame { buffer, len, _charge: self.charge.take() }))
     }
 
     fn size(&self) -> Result<Option<usize>, FrameError> {
@@ -216,12 +243,36 @@ mod tests {
         let spare = reader.spare().unwrap();
         spare[..4].copy_from_slice(&150_000i32.to_be_bytes());
         reader.advance(4);
-        assert_eq!(reader.take_idle_buffer(), None);
         assert_eq!(reader.spare().unwrap().len(), 150_000);
-        reader.advance(150_000);
+        reader.advance(149_999);
+        assert_eq!(reader.park(), None, "it is nearly full");
+        reader.advance(1);
         let frame = reader.next_frame().unwrap().unwrap();
         assert_eq!(frame.bytes().len(), 150_000);
         assert_eq!(frame.into_buffer().len(), 200_000);
         assert!(reader.needs_buffer());
+    }
+
+    #[test]
+    fn a_peer_that_sends_little_holds_little_between_its_bytes() {
+        let wire: Vec<u8> = [&5000i32.to_be_bytes()[..], &[7; 5000]].concat();
+        let mut reader = FrameReader::new(1 << 20);
+        let mut shared = Some(vec![0xee; 64 * 1024]);
+        for (n, byte) in wire.iter().enumerate() {
+            if reader.needs_buffer()
+                && let Some(buffer) = shared.take()
+            {
+                reader.lend(buffer);
+            }
+            reader.spare().unwrap()[0] = *byte;
+            reader.advance(1);
+            shared = reader.park().or(shared);
+            let held = reader.buffer.capacity();
+            assert!(held <= PARK_AT_LEAST.max(4 * (n + 1)), "{held} bytes for {} that were sent", n + 1);
+            assert!(shared.is_some());
+        }
+        let frame = reader.next_frame().unwrap().unwrap();
+        assert_eq!(frame.bytes(), &wire[4..]);
+        assert_eq!(reader.buffer.capacity(), 0);
     }
 }

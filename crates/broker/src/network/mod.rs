@@ -14,6 +14,8 @@ mod acceptor;
 mod channel;
 mod connection;
 mod frame;
+mod memory;
+mod quota;
 mod response;
 mod thread;
 
@@ -21,11 +23,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(crate) use acceptor::{ConnectionQuota, bind};
+pub(crate) use acceptor::bind;
 pub(crate) use channel::{RequestChannel, Responder, ResponseQueue, run_handler};
 pub(crate) use frame::Frame;
+pub(crate) use memory::FrameMemory;
+pub(crate) use quota::{ConnectionLimits, ConnectionQuota, ListenerLimits};
 pub(crate) use response::Response;
-pub(crate) use thread::{NetworkThread, SocketConfig};
+pub(crate) use thread::{ListenerId, NetworkThread, Shared, SocketConfig};
 
 /// What the network serves: the broker's handlers, or an echo in a test.
 pub(crate) trait Service: Send + Sync + 'static {

@@ -12,9 +12,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 
-use super::acceptor::{Acceptor, Admission, ConnectionQuota};
+use super::acceptor::Acceptor;
 use super::channel::{Answer, RequestChannel, Responder, ResponseQueue, expire_guarded, handle_guarded};
 use super::connection::{Connection, Serial};
+use super::memory::FrameMemory;
+use super::quota::{Admission, ConnectionQuota};
 use super::response::SLICES_MAX;
 use super::{Frame, Outcome, Pending, Request, Route, Service};
 
@@ -58,9 +60,12 @@ impl SocketConfig {
     }
 }
 
-/// Accepted sockets on their way to a network thread.
+/// An accepted socket, its peer, and its place in the quota.
+type Accepted = (TcpStream, SocketAddr, Admission);
+
+/// Accepted sockets on their way to a network thread (N1).
 pub(crate) struct Handover {
-    sockets: Mutex<VecDeque<(TcpStream, SocketAddr, Admission)>>,
+    sockets: Mutex<VecDeque<Accepted>>,
     queue: Arc<ResponseQueue>,
 }
 
@@ -73,19 +78,57 @@ impl Handover {
         self.sockets.lock().push_back((socket, peer, admission));
         self.queue.wake();
     }
+
+    pub(super) fn take(&self) -> Option<Accepted> {
+        self.sockets.lock().pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sockets.lock().len()
+    }
+
+    /// One without a thread.
+    #[cfg(test)]
+    pub(super) fn detached() -> Self {
+        let poll = Poll::new().expect("a poll for a test");
+        let waker = Waker::new(poll.registry(), WAKER).expect("a waker for a test");
+        Self { sockets: Mutex::default(), queue: Arc::new(ResponseQueue::new(waker)) }
+    }
+}
+
+/// What the network threads of a broker share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// What is served.
+    pub(crate) service: Arc<dyn Service>,
+    /// The way to the handler threads.
+    pub(crate) channel: Arc<RequestChannel>,
+    /// The bound on connections.
+    pub(crate) quota: Arc<ConnectionQuota>,
+    /// The bound on frames; `None`: there is none (N7).
+    pub(crate) memory: Option<Arc<FrameMemory>>,
+    /// What sockets are set to.
+    pub(crate) config: SocketConfig,
+}
+
+/// A listener as its network threads know it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerId {
+    /// Its place in the configuration, for the quota.
+    pub(crate) index: usize,
+    /// Its name, for answers (M8).
+    pub(crate) name: Arc<str>,
 }
 
 /// One network thread, before and while it runs.
 pub(crate) struct NetworkThread {
     poll: Poll,
-    /// Name of the listener that its connections come from.
-    listener: Arc<str>,
-    service: Arc<dyn Service>,
-    channel: Arc<RequestChannel>,
+    /// The listener that its connections come from.
+    listener: ListenerId,
+    shared: Shared,
     queue: Arc<ResponseQueue>,
     handover: Arc<Handover>,
     acceptor: Option<Acceptor>,
-    config: SocketConfig,
 
     peers: Vec<Option<Peer>>,
     free: Vec<usize>,
@@ -95,7 +138,10 @@ pub(crate) struct NetworkThread {
     deadlines: BTreeMap<(Instant, Serial), usize>,
     /// Requests for which the channel had no room. While there are any, nothing is read (N6).
     stalled: VecDeque<(usize, Request)>,
-    /// Connections that had more to do than their turn allowed.
+    /// Connections whose frame has no memory yet (N7). They are not read.
+    starved: Vec<usize>,
+    /// Connections that had more to do than their turn allowed. Here and above a connection that has gone may still be listed;
+    /// serving whoever has its place by then does no harm.
     again: Vec<usize>,
     spare_buffers: Vec<Vec<u8>>,
     last_request: Instant,
@@ -116,6 +162,7 @@ struct Peer {
     last_active: Instant,
     waiting: Option<Pending>,
     listed_again: bool,
+    listed_starved: bool,
 }
 
 /// Why a connection ends.
@@ -129,32 +176,27 @@ enum Close {
 }
 
 impl NetworkThread {
-    /// A thread without an acceptor.
-    pub(crate) fn new(
-        listener: &Arc<str>,
-        service: &Arc<dyn Service>,
-        channel: &Arc<RequestChannel>,
-        config: SocketConfig,
-    ) -> io::Result<Self> {
+    /// A thread without an acceptor, for connections of this listener.
+    pub(crate) fn new(listener: ListenerId, shared: Shared) -> io::Result<Self> {
         let poll = Poll::new()?;
         let queue = Arc::new(ResponseQueue::new(Waker::new(poll.registry(), WAKER)?));
+        shared.quota.register(Arc::clone(&queue));
         let now = Instant::now();
         Ok(Self {
             poll,
-            listener: Arc::clone(listener),
-            service: Arc::clone(service),
-            channel: Arc::clone(channel),
+            listener,
             handover: Arc::new(Handover { sockets: Mutex::default(), queue: Arc::clone(&queue) }),
             queue,
             acceptor: None,
-            next_idle_check: config.idle_max.map(|idle| now + idle),
-            config,
+            next_idle_check: shared.config.idle_max.map(|idle| now + idle),
+            shared,
             peers: Vec::new(),
             free: Vec::new(),
             next_serial: 0,
             now,
             deadlines: BTreeMap::new(),
             stalled: VecDeque::new(),
+            starved: Vec::new(),
             again: Vec::new(),
             spare_buffers: Vec::new(),
             last_request: now,
@@ -166,14 +208,14 @@ impl NetworkThread {
     pub(crate) fn accept_from(
         &mut self,
         listener: std::net::TcpListener,
-        quota: &Arc<ConnectionQuota>,
         others: &[Arc<Handover>],
     ) -> io::Result<()> {
-        quota.set_acceptor(Arc::clone(&self.queue));
         let mut threads = vec![Arc::clone(&self.handover)];
         threads.extend(others.iter().cloned());
         let listener = mio::net::TcpListener::from_std(listener);
-        let mut acceptor = Acceptor::new(listener, Arc::clone(quota), self.config.clone(), threads);
+        let Shared { quota, config, .. } = &self.shared;
+        let index = self.listener.index;
+        let mut acceptor = Acceptor::new(listener, index, Arc::clone(quota), config.clone(), threads);
         self.poll.registry().register(acceptor.listener(), LISTENER, Interest::READABLE)?;
         self.acceptor = Some(acceptor);
         Ok(())
@@ -189,64 +231,70 @@ impl NetworkThread {
         Arc::clone(&self.handover)
     }
 
-    /// Runs until stopped. N3: a pass takes over new sockets, queues finished responses, polls, serves what is ready, and
-    /// looks at the clock.
+    /// Runs until stopped.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(256);
-        loop {
-            self.now = Instant::now();
-            if self.queue.is_stopped() {
-                break;
-            }
-            self.accept();
-            self.take_over();
-            self.settle_answers();
-            self.retry_stalled();
-            self.serve_again();
-            self.expire();
-            self.close_idle();
-            let timeout = self.timeout();
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "a network thread cannot poll; its connections are closed");
-                break;
-            }
-            self.queue.begin_pass();
-            self.now = Instant::now();
-            for event in &events {
-                match event.token() {
-                    LISTENER => {
-                        if let Some(acceptor) = &mut self.acceptor {
-                            acceptor.set_ready();
-                        }
+        while self.pass(&mut events, None) {}
+        self.stop();
+    }
+
+    /// N3: a pass takes over new sockets, queues finished responses, polls (at most `wait_max`), serves what is ready, and
+    /// looks at the clock. What it does for one connection is bounded, so none of them holds up the others. False: the end.
+    pub(super) fn pass(&mut self, events: &mut Events, wait_max: Option<Duration>) -> bool {
+        self.now = Instant::now();
+        if self.queue.is_stopped() {
+            return false;
+        }
+        self.accept();
+        self.take_over();
+        self.settle_answers();
+        self.retry_stalled();
+        self.serve_again();
+        self.expire();
+        self.close_idle();
+        self.close_excess();
+        let timeout = self.timeout();
+        let timeout = wait_max.map_or(timeout, |max| Some(timeout.map_or(max, |timeout| timeout.min(max))));
+        if let Err(error) = self.poll.poll(events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "a network thread cannot poll; its connections are closed");
+            return false;
+        }
+        self.queue.begin_pass();
+        self.now = Instant::now();
+        for event in &*events {
+            match event.token() {
+                LISTENER => {
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.set_ready();
                     }
-                    WAKER => {}
-                    Token(slot) => {
-                        let Some(peer) = self.peers.get_mut(slot).and_then(Option::as_mut) else { continue };
-                        peer.readable |= event.is_readable();
-                        peer.writable |= event.is_writable();
-                        peer.read_closed |= event.is_read_closed();
-                        // Nobody reads an answer: a waiting request ends now and not at its deadline. A peer that has only
-                        // ended its own sending still gets the answers to what is being worked on, but nobody waits for
-                        // events on its behalf: a closed socket looks the same from here.
-                        let gone = event.is_error() || event.is_write_closed();
-                        if gone || (peer.read_closed && peer.waiting.is_some()) {
-                            self.close(slot, Close::Early);
-                        } else {
-                            self.serve(slot);
-                        }
+                }
+                WAKER => {}
+                Token(slot) => {
+                    let Some(peer) = self.peers.get_mut(slot).and_then(Option::as_mut) else { continue };
+                    peer.readable |= event.is_readable();
+                    peer.writable |= event.is_writable();
+                    peer.read_closed |= event.is_read_closed();
+                    // Nobody reads an answer: a waiting request ends now and not at its deadline. A peer that has only ended
+                    // its own sending still gets the answers to what is being worked on, but nobody waits for events on its
+                    // behalf: a closed socket looks the same from here.
+                    let gone = event.is_error() || event.is_write_closed();
+                    if gone || (peer.read_closed && peer.waiting.is_some()) {
+                        self.close(slot, Close::Early);
+                    } else {
+                        self.serve(slot);
                     }
                 }
             }
         }
-        self.stop();
+        true
     }
 
     fn timeout(&mut self) -> Option<Duration> {
         let busy = !self.again.is_empty() && self.stalled.is_empty();
         // last, because from here on others wake the poll
-        if busy || !self.queue.may_sleep() || !self.handover.sockets.lock().is_empty() {
+        if busy || !self.queue.may_sleep() || self.handover.len() > 0 {
             return Some(Duration::ZERO);
         }
         let mut due = self.next_idle_check;
@@ -267,7 +315,7 @@ impl NetworkThread {
 
     fn take_over(&mut self) {
         for _ in 0..HANDOVER_MAX {
-            let Some((mut socket, address, admission)) = self.handover.sockets.lock().pop_front() else {
+            let Some((mut socket, address, admission)) = self.handover.take() else {
                 return;
             };
             let slot = self.free.pop().unwrap_or_else(|| {
@@ -283,7 +331,7 @@ impl NetworkThread {
             self.peers[slot] = Some(Peer {
                 socket,
                 address,
-                connection: Connection::new(self.config.frame_bytes_max),
+                connection: Connection::new(self.shared.config.frame_bytes_max),
                 _admission: admission,
                 readable: true,
                 writable: true,
@@ -291,6 +339,7 @@ impl NetworkThread {
                 last_active: self.now,
                 waiting: None,
                 listed_again: false,
+                listed_starved: false,
             });
             self.serve(slot);
         }
@@ -309,7 +358,7 @@ impl NetworkThread {
 
     fn retry_stalled(&mut self) {
         while let Some((slot, request)) = self.stalled.pop_front() {
-            if let Err(request) = self.channel.offer(request, &self.queue) {
+            if let Err(request) = self.shared.channel.offer(request, &self.queue) {
                 self.stalled.push_front((slot, request));
                 return;
             }
@@ -317,6 +366,13 @@ impl NetworkThread {
     }
 
     fn serve_again(&mut self) {
+        // each pass, because a thread that was woken does not know why: memory may have come back (N7)
+        for slot in std::mem::take(&mut self.starved) {
+            if let Some(peer) = self.peers[slot].as_mut() {
+                peer.listed_starved = false;
+                self.serve(slot);
+            }
+        }
         if !self.stalled.is_empty() {
             return;
         }
@@ -341,18 +397,35 @@ impl NetworkThread {
             {
                 match route {
                     Route::Inline => expire_guarded(&*waiter),
-                    Route::Handler => self.channel.offer_expired(waiter),
+                    Route::Handler => self.shared.channel.offer_expired(waiter),
                 }
             }
         }
     }
 
-    /// N9. The check costs a pass over all connections, so it is made four times in the idle time.
+    /// N10: closes the connection that was silent longest, if the brokers' own listener has made the broker too full.
+    fn close_excess(&mut self) {
+        let idle = |peer: &Option<Peer>| peer.as_ref().map(|peer| peer.last_active);
+        while self.free.len() < self.peers.len() && self.shared.quota.claim_eviction(self.listener.index) {
+            let oldest = (0..self.peers.len())
+                .filter_map(|slot| idle(&self.peers[slot]).map(|at| (at, slot)))
+                .min()
+                .map(|(_, slot)| slot);
+            if let Some(slot) = oldest {
+                self.close(slot, Close::Because("max.connections is reached".to_owned()));
+            }
+            self.shared.quota.evicted();
+        }
+    }
+
+    /// N9. The check costs a pass over all connections, so it is made four times in the idle time, and closes all it finds.
     fn close_idle(&mut self) {
         if self.now >= self.last_request + SPARE_BUFFERS_IDLE {
             self.spare_buffers = Vec::new();
         }
-        let (Some(idle_max), Some(check)) = (self.config.idle_max, self.next_idle_check) else { return };
+        let (Some(idle_max), Some(check)) = (self.shared.config.idle_max, self.next_idle_check) else {
+            return;
+        };
         if self.now < check {
             return;
         }
@@ -384,6 +457,20 @@ impl NetworkThread {
                 if !peer.connection.wants_read() {
                     return Ok(());
                 }
+                // N7: a frame is not read on, nor handled, before there is memory for it
+                if let Some(memory) = &self.shared.memory {
+                    let size = peer.connection.reader().uncharged();
+                    if let Some(size) = size.map_err(|error| Close::Because(error.to_string()))? {
+                        let Some(charge) = memory.charge(size, &self.queue) else {
+                            if !peer.listed_starved {
+                                peer.listed_starved = true;
+                                self.starved.push(slot);
+                            }
+                            return Ok(());
+                        };
+                        peer.connection.reader().set_charge(charge);
+                    }
+                }
                 // a pipelined request may be in the buffer already
                 let frame = peer.connection.next_request(self.next_serial);
                 if let Some(frame) = frame.map_err(|error| Close::Because(error.to_string()))? {
@@ -395,7 +482,7 @@ impl NetworkThread {
                     return Ok(());
                 }
                 if !peer.readable {
-                    if let Some(buffer) = peer.connection.reader().take_idle_buffer() {
+                    if let Some(buffer) = peer.connection.reader().park() {
                         self.keep_buffer(buffer);
                     }
                     return Ok(());
@@ -427,16 +514,16 @@ impl NetworkThread {
         self.next_serial += 1;
         self.last_request = self.now;
         let responder = Responder { queue: Arc::clone(&self.queue), slot, serial };
-        let listener = Arc::clone(&self.listener);
+        let listener = Arc::clone(&self.listener.name);
         let mut request = Request { frame, peer: peer.address, listener, responder };
-        match self.service.route(request.frame.bytes()) {
+        match self.shared.service.route(request.frame.bytes()) {
             Route::Inline => {
-                let outcome = handle_guarded(&*self.service, &mut request);
+                let outcome = handle_guarded(&*self.shared.service, &mut request);
                 self.keep_buffer(request.frame.into_buffer());
                 self.settle(slot, serial, outcome);
             }
             Route::Handler => {
-                if let Err(request) = self.channel.offer(request, &self.queue) {
+                if let Err(request) = self.shared.channel.offer(request, &self.queue) {
                     self.stalled.push_back((slot, request));
                 }
             }
@@ -499,7 +586,6 @@ impl NetworkThread {
             pending.waiter.cancel();
         }
         self.stalled.retain(|(stalled, _)| *stalled != slot);
-        self.again.retain(|again| *again != slot);
         let _ = self.poll.registry().deregister(&mut peer.socket);
         self.free.push(slot);
     }
