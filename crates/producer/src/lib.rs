@@ -62,6 +62,9 @@
 mod accumulator;
 mod config;
 mod delivery;
+#[cfg(feature = "measure")]
+#[doc(hidden)]
+pub mod measured;
 mod metadata;
 mod outcome;
 mod partitioner;

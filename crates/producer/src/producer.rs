@@ -325,7 +325,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "measure"))]
 impl Producer {
     /// A producer without sender: the test plays it.
     pub(crate) fn without_sender(shared: Shared) -> Producer {

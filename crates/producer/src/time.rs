@@ -47,7 +47,7 @@ impl Clock {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "measure"))]
 impl Clock {
     /// A clock that stands still until it is set, for tests and simulations.
     pub(crate) fn by_hand(wall_ms: i64) -> Clock {
@@ -55,6 +55,7 @@ impl Clock {
     }
 
     /// Lets time pass on a clock set by hand.
+    #[cfg(test)]
     pub(crate) fn advance(&self, ms: u64) -> u64 {
         self.wall_ms.fetch_add(ms as i64, Ordering::Relaxed);
         self.monotonic_ms.fetch_add(ms, Ordering::Relaxed) + ms

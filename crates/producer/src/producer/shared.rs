@@ -37,7 +37,7 @@ impl Shared {
     }
 
     /// For tests: a clock that stands still until it is set, and no thread that compresses.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "measure"))]
     pub(crate) fn by_hand(config: Config) -> Shared {
         let settings = Settings { codec_threads: 0, ..Settings::new(&config, 7) };
         Shared::with(config, settings, Clock::by_hand(1_700_000_000_000))
