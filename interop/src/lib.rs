@@ -1,9 +1,10 @@
 //! Rohrpost beside Apache Kafka and foreign clients: the harness of this package's tests.
 //!
-//! The tests need Java, Maven and kcat. Where one is missing a test says so and passes over itself, except where
-//! `ROHRPOST_REQUIRE_FOREIGN=1` is set (the project's own checks): there a missing one is a failure.
+//! The tests need Java, Maven, kcat, and the clients that `interop/install` installs. Where one is missing a test says so and
+//! passes over itself, except where `ROHRPOST_REQUIRE_FOREIGN=1` is set (the project's own checks): there a missing one is a failure.
 //!
 //! ```text
+//! interop/install
 //! cargo test -p rohrpost-interop
 //! ```
 
@@ -14,6 +15,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+
+pub mod clients;
+pub mod records;
+pub mod table;
 
 /// The newest Apache Kafka that is tested, and the one before KRaft-only 4.0.
 pub const KAFKA_VERSIONS: [&str; 2] = ["4.3.1", "3.9.1"];
@@ -33,13 +38,21 @@ pub fn have(programs: &[&str]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    let missing = missing.join(", ");
+    skipped(&missing.join(", "));
+    false
+}
+
+/// Says that a test is passed over because something is missing; fails where nothing may be missing.
+///
+/// # Panics
+/// If `ROHRPOST_REQUIRE_FOREIGN` is set.
+#[allow(clippy::print_stdout, reason = "a test that was skipped says so in its output")]
+pub fn skipped(missing: &str) {
     assert!(
         std::env::var_os("ROHRPOST_REQUIRE_FOREIGN").is_none(),
         "not found: {missing}; ROHRPOST_REQUIRE_FOREIGN is set, so this test must not be skipped"
     );
     println!("skipped: no {missing}");
-    false
 }
 
 fn is_on_path(program: &str) -> bool {
