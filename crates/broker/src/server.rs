@@ -21,7 +21,7 @@ use crate::controller::{
 };
 use crate::endpoints::{Bound, bind_all, connection_limits, host_for_url};
 use crate::error::{StartError, StopError, TopicError};
-use crate::handler::{Handlers, ProducerIds};
+use crate::handler::{FetchSessions, Handlers, ProducerIds};
 use crate::metadata::{
     CLUSTER_METADATA_TOPIC, CLUSTER_METADATA_TOPIC_ID, EndPoint, FeatureRange, METADATA_VERSION,
     MetadataImage,
@@ -42,6 +42,7 @@ pub(crate) struct Broker {
     metadata: Arc<dyn MetadataSource>,
     replicas: Arc<ReplicaManager>,
     producer_ids: ProducerIds,
+    fetch_sessions: FetchSessions,
     in_memory: bool,
     schedule: Mutex<Schedule>,
 }
@@ -118,6 +119,7 @@ impl BrokerServer {
             metadata,
             replicas,
             producer_ids: ProducerIds::new(first_ids),
+            fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             in_memory: config.is_in_memory(),
             schedule: Mutex::new(Schedule::new(&config, Instant::now())),
             config,
@@ -358,6 +360,10 @@ impl Broker {
 
     pub(crate) fn producer_ids(&self) -> &ProducerIds {
         &self.producer_ids
+    }
+
+    pub(crate) fn fetch_sessions(&self) -> &FetchSessions {
+        &self.fetch_sessions
     }
 
     pub(crate) fn node_id(&self) -> i32 {

@@ -169,9 +169,11 @@ impl MetadataEpoch {
 }
 
 #[test]
-fn sessions_are_not_kept_and_followers_not_known() {
+fn a_broker_without_slots_keeps_no_sessions_and_followers_are_not_known() {
     // F13, F14, F16, F11, F1
-    let (_cluster, mut client) = cluster();
+    let cluster = Cluster::builder().topic("t", 1, 1);
+    let cluster = cluster.config("max.incremental.fetch.session.cache.slots", "0").start().unwrap();
+    let mut client = Client::of(&cluster);
     let mut request = fetch_request("t", 0, 0, 0, 1);
     request.session_epoch = 0;
     let response = client.call(&request, 12);
@@ -197,4 +199,69 @@ fn sessions_are_not_kept_and_followers_not_known() {
     assert_eq!(response.responses[0].partitions[0].aborted_transactions.as_deref(), Some(&[][..])); // F10
     isolation.isolation_level = 2;
     assert_eq!(error(&mut client, &isolation, 12), ErrorCode::INVALID_REQUEST);
+}
+
+#[test]
+fn a_session_tells_what_has_changed_and_serves_all_in_turn() {
+    // F13, F15
+    let (_cluster, mut client) = cluster();
+    client.produce("t", 1, Some(&batch(&["d"])));
+    let topic_id = client.topic_id("t");
+    let one = batch(&["a"]).len() as i32;
+    let mut request = fetch_request("", 0, 0, 0, 1);
+    request.topics[0].topic_id = topic_id;
+    let mut second = request.topics[0].partitions[0].clone();
+    second.partition = 1;
+    request.topics[0].partitions.push(second);
+    request.max_bytes = one; // room for one batch
+    request.session_epoch = 0;
+    let response = client.call(&request, 18);
+    assert_eq!(read(&response), [(ErrorCode::NONE, vec!["a".to_owned()]), (ErrorCode::NONE, vec![])]);
+    let id = response.session_id;
+    // a consumer that has room for one batch, and asks for more where it got something
+    request.session_id = id;
+    let mut ask = |epoch, partition, fetch_offset| {
+        let mut request = request.clone();
+        request.session_epoch = epoch;
+        request.topics[0].partitions.retain(|asked| asked.partition == partition);
+        request.topics[0].partitions[0].fetch_offset = fetch_offset;
+        let response = client.call(&request, 18);
+        assert_eq!((response.error_code, response.session_id), (ErrorCode::NONE, id));
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        let told: Vec<_> = partitions
+            .map(|p| (p.partition_index, values(p.records.as_ref().unwrap().bytes().unwrap())))
+            .collect();
+        told
+    };
+    // partition 0 got its share when the session was opened, as the first of the request
+    let told = |partition, value: &str| vec![(partition, vec![value.to_owned()])];
+    assert_eq!(ask(1, 0, 1), told(0, "b"));
+    assert_eq!(ask(2, 0, 2), told(1, "d"), "the other one's turn");
+    assert_eq!(ask(3, 1, 1), told(0, "c"));
+    assert_eq!(ask(4, 0, 3), []);
+}
+
+#[test]
+fn a_session_that_waits_is_answered_with_what_came() {
+    // F15, W6
+    let (cluster, mut client) = cluster();
+    let mut request = fetch_request("t", 0, 3, 0, 1);
+    let mut second = request.topics[0].partitions[0].clone();
+    (second.partition, second.fetch_offset) = (1, 0);
+    request.topics[0].partitions.push(second);
+    request.session_epoch = 0;
+    let id = client.call(&request, 12).session_id;
+    let wait = FetchRequest { session_id: id, session_epoch: 1, max_wait_ms: i32::MAX, ..request.clone() };
+    let wait = FetchRequest { topics: Vec::new(), ..wait };
+    client.send(&wait, 12);
+    eventually("the fetch waits", || cluster.log("t", 1).waiting_fetches() == 1);
+    Client::of(&cluster).produce("t", 1, Some(&batch(&["e"])));
+    let response = client.receive::<FetchRequest<'_>>(12, 0);
+    assert_eq!(response.session_id, id);
+    assert_eq!(read(&response), [(ErrorCode::NONE, vec!["e".to_owned()])]);
+    assert_eq!(response.responses[0].partitions[0].partition_index, 1);
+    // names and ids are not mixed
+    let by_id = FetchRequest { session_epoch: 2, ..wait };
+    let response = client.call(&by_id, 13);
+    assert_eq!(response.error_code, ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
 }

@@ -16,6 +16,7 @@ mod describe_log_dirs;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod fetch;
+mod fetch_session;
 mod find_coordinator;
 mod init_producer_id;
 mod list_offsets;
@@ -36,6 +37,7 @@ use crate::controller::ApiError;
 use crate::network::{Frame, Outcome, Pending, Request, Responder, Response, Route, Service, Waiter};
 use crate::server::Broker;
 
+pub(crate) use fetch::FetchSessions;
 pub(crate) use init_producer_id::ProducerIds;
 
 /// The APIs that are served, in the versions that are accepted. Exactly these are advertised (E12, G5), except that Produce is

@@ -1,11 +1,19 @@
 //! Metadata that names other brokers: what the one broker that is there answers for partitions that are elsewhere, led by
 //! another, short of replicas, or without a leader, in every version.
 
+use rohrpost_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
+use rohrpost_protocol::messages::elect_leaders::TopicPartitions;
 use rohrpost_protocol::messages::fetch::{FetchPartition, FetchTopic};
+use rohrpost_protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use rohrpost_protocol::messages::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use rohrpost_protocol::messages::{
-    FetchRequest, FetchResponse, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse,
+    DeleteRecordsRequest, DeleteRecordsResponse, DescribeClusterRequest, DescribeClusterResponse,
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, ElectLeadersRequest,
+    ElectLeadersResponse, FetchRequest, FetchResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, MetadataRequest, MetadataRequestTopic, MetadataResponse, NodeEndpoint,
-    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, PartitionProduceData, ProduceRequest,
+    ProduceResponse, TopicProduceData,
 };
 use rohrpost_protocol::{ApiKey, ErrorCode, Records, Uuid};
 
@@ -217,5 +225,123 @@ fn metadata_says_who_can_be_reached_in_every_version() {
             assert_eq!(&partition.replica_nodes[..], replicas, "{name}");
         }
         assert!(response.topics.iter().all(|topic| topic.error_code.is_ok()));
+    }
+}
+
+#[test]
+fn tools_are_told_of_other_brokers_as_far_as_they_can_be_reached() {
+    // M7, M8, M11, P6
+    let Two { world, .. } = Two::new();
+    world.register(3, "OTHER", true);
+    world.register(4, "PLAINTEXT", false);
+    world.create("hidden", &[&[3]], &[]);
+    for version in versions(ApiKey::DescribeCluster) {
+        for wanted in [false, true] {
+            if wanted && version < 2 {
+                continue;
+            }
+            let request = DescribeClusterRequest { include_fenced_brokers: wanted, ..Default::default() };
+            let body = world.ask(&request, version, false);
+            let response: DescribeClusterResponse<'_> = body.read();
+            let brokers: Vec<_> = response.brokers.iter().map(|b| (b.broker_id, b.is_fenced)).collect();
+            let fenced = wanted.then_some((4, true));
+            let expected: Vec<_> = [(1, false), (2, false)].into_iter().chain(fenced).collect();
+            assert_eq!(brokers, expected, "DescribeCluster {version}");
+        }
+    }
+    let body = world.ask(&DescribeTopicPartitionsRequest::default(), 0, false);
+    let response: DescribeTopicPartitionsResponse<'_> = body.read();
+    let leaders: Vec<_> = response
+        .topics
+        .iter()
+        .flat_map(|t| t.partitions.iter().map(|p| (t.name.unwrap(), p.error_code, p.leader_id)))
+        .collect();
+    let ok = ErrorCode::NONE;
+    assert_eq!(
+        leaders,
+        [
+            ("elsewhere", ok, 2),
+            ("elsewhere", ok, 1),
+            ("followed", ok, 2),
+            ("hidden", ErrorCode::LISTENER_NOT_FOUND, -1)
+        ]
+    );
+    // what is led elsewhere is not answered for here
+    for version in versions(ApiKey::OffsetForLeaderEpoch) {
+        let topic = |topic| OffsetForLeaderTopic {
+            topic,
+            partitions: vec![OffsetForLeaderPartition { leader_epoch: 0, ..Default::default() }],
+            ..Default::default()
+        };
+        let topics = vec![topic("elsewhere"), topic("followed")];
+        let request = OffsetForLeaderEpochRequest { topics, ..Default::default() };
+        let body = world.ask(&request, version, false);
+        let response: OffsetForLeaderEpochResponse<'_> = body.read();
+        let codes: Vec<_> = response.topics.iter().map(|t| t.partitions[0].error_code).collect();
+        assert_eq!(codes, [NOT_LEADER; 2], "OffsetForLeaderEpoch {version}");
+    }
+    for version in versions(ApiKey::DeleteRecords) {
+        let topic = DeleteRecordsTopic {
+            name: "followed",
+            partitions: vec![DeleteRecordsPartition::default()],
+            ..Default::default()
+        };
+        let request = DeleteRecordsRequest { topics: vec![topic], ..Default::default() };
+        let body = world.ask(&request, version, false);
+        let response: DeleteRecordsResponse<'_> = body.read();
+        assert_eq!(response.topics[0].partitions[0].error_code, NOT_LEADER, "DeleteRecords {version}");
+    }
+    // M11: the leader goes and comes back; it is preferred, and not in sync yet
+    world.heartbeat(2, true);
+    world.heartbeat(2, false);
+    for version in versions(ApiKey::ElectLeaders) {
+        let topic = TopicPartitions { topic: "followed", partitions: [0].into(), ..Default::default() };
+        let request = ElectLeadersRequest { topic_partitions: Some(vec![topic]), ..Default::default() };
+        let body = world.ask(&request, version, false);
+        let response: ElectLeadersResponse<'_> = body.read();
+        let result = &response.replica_election_results[0].partition_result[0];
+        assert_eq!(result.error_code, ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE, "ElectLeaders {version}");
+    }
+}
+
+#[test]
+fn the_minimum_of_in_sync_replicas_changes_while_producers_write() {
+    // M10, P7: in force when the answer comes
+    let world = World::new();
+    world.register(2, "PLAINTEXT", false);
+    world.create("short", &[&[1, 2]], &[]);
+    let bytes = batch();
+    let put = || {
+        let data = PartitionProduceData { records: Some(Records::Bytes(&bytes)), ..Default::default() };
+        let topic = TopicProduceData { name: "short", partition_data: vec![data], ..Default::default() };
+        let request = ProduceRequest { acks: -1, topic_data: vec![topic], ..Default::default() };
+        let body = world.ask(&request, 12, false);
+        let response: ProduceResponse<'_> = body.read();
+        response.responses[0].partition_responses[0].error_code
+    };
+    assert_eq!(put(), ErrorCode::NONE);
+    let set = |resource_type, resource_name, config_operation| {
+        let config = AlterableConfig {
+            name: "min.insync.replicas",
+            config_operation,
+            value: Some("2"),
+            ..Default::default()
+        };
+        let resource = AlterConfigsResource {
+            resource_type,
+            resource_name,
+            configs: vec![config],
+            ..Default::default()
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+        let body = world.ask(&request, 1, false);
+        let response: IncrementalAlterConfigsResponse<'_> = body.read();
+        assert_eq!(response.responses[0].error_code, ErrorCode::NONE);
+    };
+    for (resource_type, name) in [(2, "short"), (4, "")] {
+        set(resource_type, name, 0);
+        assert_eq!(put(), ErrorCode::NOT_ENOUGH_REPLICAS);
+        set(resource_type, name, 1);
+        assert_eq!(put(), ErrorCode::NONE);
     }
 }

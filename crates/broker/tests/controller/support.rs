@@ -14,6 +14,7 @@ use rohrpost_broker::metadata::{
     PartitionImage, Replay,
 };
 use rohrpost_log::{Identity, Log, LogDir, Storage};
+use rohrpost_protocol::metadata_log::{MetadataRecord, PartitionChangeRecord};
 use rohrpost_protocol::{ErrorCode, Uuid};
 
 pub(crate) const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAZZ";
@@ -98,6 +99,14 @@ impl Bench {
 
     pub(crate) fn create_one(&mut self, topic: NewTopic) -> Result<CreatedTopic, ApiError> {
         self.create(vec![topic]).remove(0)
+    }
+
+    /// Moves leadership as nobody has asked for: what a failure and a recovery leave behind.
+    pub(crate) fn set_leader(&mut self, topic: &str, partition_id: i32, leader: i32) {
+        let topic_id = self.image().topic(topic).unwrap().id;
+        let record = PartitionChangeRecord { partition_id, topic_id, leader, ..Default::default() };
+        let records = vec![MetadataRecord::from(record).encode_value(2).unwrap()];
+        self.commit(Proposal { records, atomic: true, answer: () });
     }
 
     pub(crate) fn image(&self) -> &MetadataImage {

@@ -1,12 +1,20 @@
 //! What is answered when the disk has failed.
 
 use rohrpost_log::{Fault, MemoryStorage};
-use rohrpost_protocol::messages::CreateTopicsRequest;
+use rohrpost_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
+use rohrpost_protocol::messages::elect_leaders::TopicPartitions;
+use rohrpost_protocol::messages::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use rohrpost_protocol::messages::{
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DescribeLogDirsRequest,
+    ElectLeadersRequest, OffsetForLeaderEpochRequest,
+};
 use rohrpost_protocol::{ApiKey, ErrorCode, Uuid};
 use rohrpost_record::Stamp;
 
+use crate::admin::more;
 use crate::bench::*;
 use crate::common::*;
+use crate::configs::{BROKER, Op, SET, TOPIC, all, describe, incremental};
 use crate::list_offsets::list_offsets;
 use crate::metadata::{metadata, named};
 use crate::produce::{produce, put};
@@ -59,7 +67,59 @@ fn a_broken_disk_is_told_in_every_version() {
                     let answers: Vec<_> = response.responses.iter().map(|t| (t.name, t.error_code)).collect();
                     assert_eq!(answers, [(Some("t"), code), (Some("nowhere"), code)]);
                 }
+                ApiKey::CreatePartitions => {
+                    let topics = vec![more("t", 9, None), more("nowhere", 9, None)];
+                    let request = CreatePartitionsRequest { topics, ..Default::default() };
+                    let response = bench.client.call(&request, version);
+                    let answers: Vec<_> = response.results.iter().map(|t| (t.name, t.error_code)).collect();
+                    assert_eq!(answers, [("t", code), ("nowhere", code)]);
+                }
+                ApiKey::IncrementalAlterConfigs => {
+                    let ops: &[Op<'_>] = &[("retention.ms", SET, Some("5"))];
+                    let request = incremental(&[(TOPIC, "t", ops), (BROKER, "x", &[])], false);
+                    let response = bench.client.call(&request, version);
+                    let answers: Vec<_> = response.responses.iter().map(|r| r.error_code).collect();
+                    assert_eq!(answers, [code, ErrorCode::INVALID_REQUEST]);
+                }
+                ApiKey::AlterConfigs => {
+                    let request = all(&[(TOPIC, "t", &[])], false);
+                    assert_eq!(bench.client.call(&request, version).responses[0].error_code, code);
+                }
+                ApiKey::DeleteRecords => {
+                    let partitions = vec![DeleteRecordsPartition { offset: -1, ..Default::default() }];
+                    let topics = vec![DeleteRecordsTopic { name: "t", partitions, ..Default::default() }];
+                    let request = DeleteRecordsRequest { topics, ..Default::default() };
+                    let response = bench.client.call(&request, version);
+                    assert_eq!(response.topics[0].partitions[0].error_code, code);
+                }
+                ApiKey::OffsetForLeaderEpoch => {
+                    let partitions = vec![OffsetForLeaderPartition::default()];
+                    let topics = vec![OffsetForLeaderTopic { topic: "t", partitions, ..Default::default() }];
+                    let request = OffsetForLeaderEpochRequest { topics, ..Default::default() };
+                    let response = bench.client.call(&request, version);
+                    assert_eq!(response.topics[0].partitions[0].error_code, code);
+                }
+                ApiKey::ElectLeaders => {
+                    let partitions =
+                        TopicPartitions { topic: "t", partitions: [0].into(), ..Default::default() };
+                    let topic_partitions = Some(vec![partitions]);
+                    let request = ElectLeadersRequest { topic_partitions, ..Default::default() };
+                    let response = bench.client.call(&request, version);
+                    assert_eq!(response.error_code, if version >= 1 { code } else { ErrorCode::NONE });
+                    let result = &response.replica_election_results[0].partition_result[0];
+                    assert_eq!(result.error_code, code);
+                }
+                ApiKey::DescribeLogDirs => {
+                    let request = DescribeLogDirsRequest { topics: None, ..Default::default() };
+                    let response = bench.client.call(&request, version);
+                    assert_eq!((response.error_code, response.results.len()), (ErrorCode::NONE, 1));
+                    assert_eq!((response.results[0].error_code, response.results[0].topics.len()), (code, 0));
+                }
                 // what is in memory is still told
+                ApiKey::DescribeConfigs => {
+                    let response = bench.client.call(&describe(&[(TOPIC, "t", None)]), version);
+                    assert_eq!(response.results[0].error_code, ErrorCode::NONE);
+                }
                 ApiKey::Metadata => {
                     let request = metadata(Some(vec![named("t"), named("nowhere")]), version);
                     assert_eq!(bench.client.call(&request, version).topics.len(), 2);

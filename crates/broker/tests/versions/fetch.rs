@@ -1,7 +1,7 @@
 //! Fetch: at once, waiting, and what ends it otherwise.
 
 use rohrpost_protocol::messages::FetchRequest;
-use rohrpost_protocol::messages::fetch::{FetchPartition, FetchTopic, ReplicaState};
+use rohrpost_protocol::messages::fetch::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use rohrpost_protocol::{ApiKey, ErrorCode, Uuid};
 use rohrpost_record::{Batches, Stamp};
 
@@ -34,7 +34,10 @@ fn fetch(bench: &mut Bench, version: i16, request: FetchRequest<'_>, reads: &[Re
     let request = FetchRequest { topics: topics.collect(), ..request };
     let (epoch, node_id) = (bench.epoch, bench.node_id);
     let response = bench.client.call(&request, version);
-    assert_eq!((response.error_code, response.session_id), (ErrorCode::NONE, 0));
+    assert_eq!(response.error_code, ErrorCode::NONE);
+    // F13
+    let opens = request.session_epoch == 0 && !reads.is_empty();
+    assert_eq!(response.session_id > 0, opens);
     // Q1
     assert_eq!(response.responses.len(), groups.len());
     let mut has_hint = false;
@@ -164,7 +167,7 @@ pub(crate) fn answers(bench: &mut Bench, version: i16) {
 
 #[test]
 fn fetches_that_part_from_the_log_or_name_a_session_are_answered_in_every_version() {
-    // F9, F14, F16, R24
+    // F9, F13, F14, F15, R24
     in_every_version(ApiKey::Fetch, |bench, version| {
         let topic_id = bench.id("t");
         if version >= 12 && bench.epoch > 0 {
@@ -178,14 +181,60 @@ fn fetches_that_part_from_the_log_or_name_a_session_are_answered_in_every_versio
             assert!((0..bench.epoch).contains(&data.diverging_epoch.epoch));
         }
         if version >= 7 {
-            let mut request = fetch_request("t", 0, 0, 0, 1);
-            request.topics[0].topic_id = topic_id;
-            (request.session_id, request.session_epoch) = (5, 1);
-            let response = bench.client.call(&request, version);
-            assert_eq!(response.error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
-            assert!(response.responses.is_empty());
+            sessions(bench, version, topic_id);
         }
     });
+}
+
+/// F13, F14, F15: a session from its opening to its end
+fn sessions(bench: &mut Bench, version: i16, topic_id: Uuid) {
+    let mut ask = |id, epoch, named: &[(i32, i64)], forgotten: &[i32]| {
+        let mut request = fetch_request("t", 0, 0, 0, 1);
+        let asked = request.topics[0].partitions[0].clone();
+        request.topics[0].topic_id = topic_id;
+        request.topics[0].partitions = named
+            .iter()
+            .map(|&(partition, fetch_offset)| FetchPartition { partition, fetch_offset, ..asked.clone() })
+            .collect();
+        request.topics.retain(|topic| !topic.partitions.is_empty());
+        (request.session_id, request.session_epoch) = (id, epoch);
+        if !forgotten.is_empty() {
+            request.forgotten_topics_data = vec![ForgottenTopic {
+                topic: "t",
+                topic_id,
+                partitions: forgotten.to_vec(),
+                ..Default::default()
+            }];
+        }
+        let response = bench.client.call(&request, version);
+        let told: Vec<_> = response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|p| {
+                (p.partition_index, p.error_code, count_rich(p.records.as_ref().unwrap().bytes().unwrap()))
+            })
+            .collect();
+        (response.error_code, response.session_id, told)
+    };
+    let ok = ErrorCode::NONE;
+    assert_eq!(ask(5, 1, &[(0, 0)], &[]), (ErrorCode::FETCH_SESSION_ID_NOT_FOUND, 0, Vec::new()));
+    let (error, id, told) = ask(0, 0, &[(0, 0), (1, RECORDS), (9, 0)], &[]);
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    assert_eq!((error, told), (ok, vec![(0, ok, RECORDS), (1, ok, 0), (9, unknown, 0)]));
+    assert!(id > 0);
+    // only what has changed: nothing of partition 1
+    assert_eq!(ask(id, 1, &[(0, RECORDS)], &[]), (ok, id, vec![(9, unknown, 0)]));
+    assert_eq!(ask(id, 2, &[(1, 0)], &[9]), (ok, id, vec![(1, ok, RECORDS)]));
+    assert_eq!(ask(id, 3, &[(1, RECORDS)], &[]), (ok, id, Vec::new()));
+    assert_eq!(ask(id, 3, &[], &[]), (ErrorCode::INVALID_FETCH_SESSION_EPOCH, 0, Vec::new()));
+    // closed
+    assert_eq!(ask(id, -1, &[(0, RECORDS)], &[]), (ok, 0, vec![(0, ok, 0)]));
+    assert_eq!(ask(id, 4, &[], &[]), (ErrorCode::FETCH_SESSION_ID_NOT_FOUND, 0, Vec::new()));
+    // a session without partitions ends
+    let (_, id, _) = ask(0, 0, &[(0, RECORDS)], &[]);
+    assert_eq!(ask(id, 1, &[], &[0]), (ok, 0, Vec::new()));
+    assert_eq!(ask(id, 2, &[], &[]), (ErrorCode::FETCH_SESSION_ID_NOT_FOUND, 0, Vec::new()));
 }
 
 #[test]
