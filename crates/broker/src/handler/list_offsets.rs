@@ -71,7 +71,6 @@ fn find(
         EARLIEST | EARLIEST_LOCAL => partition.earliest(epoch),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => partition.earliest(epoch).map(|_| FoundOffset::NOTHING),
         MAX_TIMESTAMP => partition.largest_timestamp(epoch),
-        // A new leader whose high watermark lies before its epoch is not told apart: with one replica it never does
         timestamp => partition.by_timestamp(timestamp, epoch), // O3
     }
 }
@@ -88,6 +87,8 @@ fn special_since(timestamp: i64) -> Option<i16> {
     }
 }
 
+/// From this version on there is a code for a leader that cannot answer yet (O4).
+const NOT_AVAILABLE_SINCE: i16 = 5;
 /// From this version on an answer has the leader epoch of the offset (O2).
 const LEADER_EPOCH_SINCE: i16 = 4;
 
@@ -104,6 +105,11 @@ fn answer(
             leader_epoch: if version >= LEADER_EPOCH_SINCE { leader_epoch } else { -1 },
             ..Default::default()
         },
-        Err(error_code) => ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() },
+        Err(error_code) => {
+            // O4
+            let is_unknown = error_code == ErrorCode::OFFSET_NOT_AVAILABLE && version < NOT_AVAILABLE_SINCE;
+            let error_code = if is_unknown { ErrorCode::LEADER_NOT_AVAILABLE } else { error_code };
+            ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
+        }
     }
 }

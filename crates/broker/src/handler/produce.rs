@@ -117,7 +117,8 @@ pub(super) fn handle(
             frame.bytes(),
         )
     };
-    // W3, W4: waiters are looked at after the appends, without a partition's lock
+    // W3, W4: waiters are looked at after the appends, without a partition's lock. L12: whether the high watermark rose is what
+    // those look at who wait for it
     for partition in touched {
         partition.notify_waiters();
     }

@@ -197,6 +197,26 @@ fn a_replica_that_is_assigned_elsewhere_ends_the_wait() {
 }
 
 #[test]
+fn an_append_ends_the_waits_of_those_whose_batches_it_commits_and_no_others() {
+    // L12
+    let here = Replicated::new();
+    let _pending = here.start(&here.request(-1, 30_000, &[("shared", 0)]), 9);
+    let append = || {
+        let outcome = here.world.handle(&here.request(1, 0, &[("shared", 0)]), 9, false);
+        assert!(matches!(outcome, Outcome::Respond(_)));
+    };
+    append();
+    assert_eq!((here.world.late_answers().len(), here.waiting()), (0, [1, 0]), "it committed nothing");
+    // the follower leaves the set, which alone tells nobody
+    let role = Role { replica_id: 1, is_leader: true, min_in_sync: 1, ..Role::default() };
+    let in_sync = InSync::committed(vec![1]);
+    here.world.partition("shared", 0).set_role(Role { in_sync, ..role });
+    assert!(here.world.late_answers().is_empty());
+    append();
+    assert_eq!(here.late(9), [(NONE, 0, -1)]);
+}
+
+#[test]
 fn a_wait_whose_connection_has_gone_is_forgotten() {
     // W1
     let here = Replicated::new();

@@ -353,12 +353,13 @@ impl Partition {
     /// Latest offset (O2).
     ///
     /// # Errors
-    /// F8 and a storage error.
+    /// F8, O4 and a storage error.
     pub(crate) fn latest(&self, reader: Reader, epoch: EpochCheck) -> Result<FoundOffset, ErrorCode> {
         let state = self.state.read();
         state.check_leader(epoch)?;
         let log = state.online()?;
         let offset = match reader {
+            Reader::Consumer if state.is_behind_its_epoch() => return Err(ErrorCode::OFFSET_NOT_AVAILABLE),
             Reader::Consumer => state.high_watermark,
             Reader::Replica(_) => log.log_end_offset(),
         };
@@ -455,6 +456,8 @@ impl Partition {
                 timestamp: found.timestamp,
                 leader_epoch: log.epoch_at(found.offset).unwrap_or(-1),
             },
+            // O4: it is there, and may be taken back
+            Some(_) if state.is_behind_its_epoch() => return Err(ErrorCode::OFFSET_NOT_AVAILABLE),
             _ => FoundOffset::NOTHING,
         })
     }
@@ -561,6 +564,15 @@ impl State {
         {
             tracing::error!(%error, "cannot note the leader epoch");
         }
+    }
+
+    /// O4, R12: the high watermark of a new leader may lie below that of the old one until its followers have fetched. What the
+    /// old one has answered, it cannot answer before its own lies where its epoch begins.
+    fn is_behind_its_epoch(&self) -> bool {
+        let Hold::Online(log) = &self.log else { return false };
+        log.epochs()
+            .last()
+            .is_some_and(|(epoch, start)| *epoch == self.leader_epoch && self.high_watermark < *start)
     }
 
     /// How far a leader's log is committed, and what that is worth to acks=all.
@@ -703,6 +715,28 @@ mod tests {
         partition.set_follower_end(4, 0); // it is not in the set
         partition.set_follower_end(3, 9); // no follower is further than the leader
         assert_eq!(high_watermark(), 4);
+    }
+
+    #[test]
+    fn a_new_leader_does_not_say_where_the_log_ends_before_its_followers_have_told() {
+        // O4
+        let partition = partition(role(true, 2, 1));
+        for _ in 0..2 {
+            append(&partition, 1).unwrap();
+        }
+        let latest = || partition.latest(Reader::Consumer, EpochCheck(-1)).map(|found| found.offset);
+        let by_time = |time| partition.by_timestamp(time, EpochCheck(-1)).map(|found| found.offset);
+        assert_eq!((latest(), by_time(1)), (Ok(0), Ok(-1)), "its own epoch began at 0");
+        partition.set_role(Role { leader_epoch: 4, ..role(true, 2, 1) });
+        let not_yet = Err(ErrorCode::OFFSET_NOT_AVAILABLE);
+        assert_eq!((latest(), by_time(1)), (not_yet, not_yet));
+        assert_eq!(by_time(i64::MAX), Ok(-1), "there is nothing so late");
+        assert_eq!(partition.earliest(EpochCheck(-1)).map(|found| found.offset), Ok(0));
+        assert_eq!(partition.latest(Reader::Replica(2), EpochCheck(-1)).map(|found| found.offset), Ok(2));
+        partition.set_follower_end(2, 1);
+        assert_eq!((latest(), by_time(1)), (not_yet, Ok(0)), "the first record is committed");
+        partition.set_follower_end(2, 2);
+        assert_eq!(latest(), Ok(2));
     }
 
     #[test]
