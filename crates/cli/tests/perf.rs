@@ -32,7 +32,7 @@ fn json(ran: &Ran) -> Value {
 /// How many records a topic has, and their bytes as the reader counts them.
 fn read_back(folder: &Path, broker: &Broker, topic: &str) -> u64 {
     let ran = run(folder, &["perf", "consume", "-b", &broker.address, "-t", topic, "--json"]);
-    json(&ran.expect_status(0))["records"].as_u64().unwrap()
+    json(&ran.expect_status(0))["records"].as_u64().expect("a count")
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn assert_well_formed(xml: &str) {
         if let Some(name) = tag.strip_prefix('/') {
             assert_eq!(open.pop(), Some(name), "{tag}");
         } else if !tag.ends_with('/') {
-            open.push(tag.split(' ').next().unwrap());
+            open.push(tag.split(' ').next().expect("split has a first"));
         }
         rest = &rest[end + 1..];
     }
