@@ -1,23 +1,25 @@
 //! The last station: how a record's outcome reaches the application.
 //!
-//! One [`Completion`] per batch; a record's [`Delivery`] is that completion and an index (CMPL-1). Futures, callbacks and
+//! One [`Completion`] per batch; a record's [`Delivery`] is a [`Handle`] of it and an index (CMPL-1). Futures, callbacks and
 //! waits are three views of it, so that nothing is allocated, sent or woken per record that nobody asked for. A completion
 //! holds no buffer memory: handles are the caller's, and outlive the batch. [`split`] is for batches that become several.
 
+mod handle;
 mod split;
 
 use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::handle::HandleCount;
+pub(crate) use self::handle::{Handle, Stock};
 use self::split::{Orphans, Split};
 use crate::accumulator::{Charge, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
@@ -29,7 +31,7 @@ use crate::wait;
 /// changes nothing for the record (CMPL-2). It is cancel safe: a `select!` that drops a borrowed poll loses nothing.
 pub struct Delivery {
     /// `None` once the result was taken.
-    completion: Option<Arc<Completion>>,
+    completion: Option<Handle>,
     index: u32,
     slot: u32,
     timestamp: i64,
@@ -55,7 +57,8 @@ pub enum WaitError {
 }
 
 impl Delivery {
-    pub(crate) fn new(completion: Arc<Completion>, place: PlaceInBatch) -> Delivery {
+    #[inline]
+    pub(crate) fn new(completion: Handle, place: PlaceInBatch) -> Delivery {
         let PlaceInBatch { index, timestamp, key_size, value_size } = place;
         Delivery { completion: Some(completion), index, slot: NO_SLOT, timestamp, key_size, value_size }
     }
@@ -224,7 +227,7 @@ pub(crate) struct PlaceInBatch {
 
 impl PlaceInBatch {
     #[inline]
-    fn acked(self, completion: Arc<Completion>, base_offset: i64, log_append_time: i64) -> Delivered {
+    fn acked(self, completion: Handle, base_offset: i64, log_append_time: i64) -> Delivered {
         Delivered {
             completion,
             // API-5: base + index, unknown stays unknown, and so does one that no log can have
@@ -240,7 +243,7 @@ impl PlaceInBatch {
     }
 
     #[inline]
-    fn handed_over(self, completion: Arc<Completion>) -> Delivered {
+    fn handed_over(self, completion: Handle) -> Delivered {
         self.acked(completion, -1, -1)
     }
 }
@@ -270,8 +273,8 @@ pub(crate) struct Completion {
     orphans: Option<Arc<Orphans>>,
     /// Known when the batch leaves its queue.
     records: AtomicU32,
-    /// References that are not a user's handle, see [`CompletionRef`].
-    internal: AtomicUsize,
+    /// The callers' references to this.
+    handles: HandleCount,
     /// Which flushes wait for this batch: those begun after it was opened (FLU-1).
     generation: u64,
     wakers: Mutex<Wakers>,
@@ -279,19 +282,19 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    pub(crate) fn open(partition: Arc<Partition>) -> CompletionRef {
+    pub(crate) fn open(partition: Arc<Partition>) -> Arc<Completion> {
         let generation = partition.ledger().open_batch();
-        CompletionRef(Arc::new(Completion {
+        Arc::new(Completion {
             partition,
             result: OnceLock::new(),
             split: OnceLock::new(),
             orphans: None,
             records: AtomicU32::new(0),
-            internal: AtomicUsize::new(1),
+            handles: HandleCount::default(),
             generation,
             wakers: Mutex::default(),
             callbacks: Mutex::default(),
-        }))
+        })
     }
 
     #[inline]
@@ -344,8 +347,7 @@ impl Completion {
         let callbacks = std::mem::take(&mut *self.callbacks.lock());
         if failed {
             // A handle dropped at this very moment may be missed or counted twice; the number feeds a warning.
-            let handles =
-                Arc::strong_count(self).saturating_sub(self.internal.load(Ordering::Relaxed)) as u64;
+            let handles = self.handles() as u64;
             let unseen = records.saturating_sub(callbacks.entries.len() as u64);
             let unseen = match &self.orphans {
                 None => unseen.saturating_sub(handles),
@@ -353,7 +355,10 @@ impl Completion {
             };
             self.partition.ledger().count_unseen(unseen);
         }
-        woken.into_iter().flatten().for_each(Waker::wake);
+        self.partition.ledger().wake(woken);
+        if !callbacks.entries.is_empty() {
+            self.partition.ledger().wake_held(); // a callback may take its time
+        }
         if let Some(charge) = callbacks.charges.first() {
             charge.hand_on(); // a callback may wait for someone who waits for room
         }
@@ -365,7 +370,7 @@ impl Completion {
     fn run(self: &Arc<Self>, callbacks: Callbacks) {
         let Some(result) = self.result.get() else { return };
         for (callback, place) in callbacks.entries {
-            let outcome = self.outcome(result, self.clone(), place);
+            let outcome = self.outcome(result, self.handle(), place);
             run_callback(callback, outcome);
         }
     }
@@ -373,7 +378,7 @@ impl Completion {
     fn outcome(
         &self,
         result: &BatchResult,
-        this: Arc<Completion>,
+        this: Handle,
         place: PlaceInBatch,
     ) -> Result<Delivered, DeliveryError> {
         match result {
@@ -431,38 +436,6 @@ pub(crate) fn run_callback(callback: Callback, outcome: Result<Delivered, Delive
     }
 }
 
-/// A reference to a completion that is not a user's handle: batch, sender. They are counted apart, so that the batch knows how
-/// many of its records still have a handle when it fails.
-pub(crate) struct CompletionRef(Arc<Completion>);
-
-impl CompletionRef {
-    /// Another user's handle.
-    #[inline]
-    pub(crate) fn handle(&self) -> Arc<Completion> {
-        self.0.clone()
-    }
-}
-
-impl Deref for CompletionRef {
-    type Target = Arc<Completion>;
-    fn deref(&self) -> &Arc<Completion> {
-        &self.0
-    }
-}
-
-impl Clone for CompletionRef {
-    fn clone(&self) -> Self {
-        self.0.internal.fetch_add(1, Ordering::Relaxed);
-        CompletionRef(self.0.clone())
-    }
-}
-
-impl Drop for CompletionRef {
-    fn drop(&mut self) {
-        self.0.internal.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One slot per polled handle: replaced when it is polled again, freed when it is dropped. A plain list would grow under
 /// `select!`.
 #[derive(Default)]
@@ -513,6 +486,10 @@ impl Delivery {
     pub(crate) fn partition_for_test(&self) -> i32 {
         self.completion.as_ref().map_or(-1, |completion| completion.partition.index())
     }
+
+    pub(crate) fn place_for_test(&self) -> PlaceInBatch {
+        self.place()
+    }
 }
 
 #[cfg(test)]
@@ -532,7 +509,7 @@ mod tests {
     use crate::wait::Count;
     use rohrpost_protocol::ErrorCode;
 
-    fn completion() -> CompletionRef {
+    fn completion() -> Arc<Completion> {
         let topic = TopicState::new("orders".into(), 0, 0);
         let partition = topic.partition_or_new(3, &Arc::default(), &Counter::new(0)).clone();
         let completion = Completion::open(partition);
@@ -541,7 +518,7 @@ mod tests {
         completion
     }
 
-    fn handle(completion: &CompletionRef, index: u32) -> Delivery {
+    fn handle(completion: &Arc<Completion>, index: u32) -> Delivery {
         Delivery::new(
             completion.handle(),
             PlaceInBatch { index, timestamp: 1000, key_size: -1, value_size: 5 },

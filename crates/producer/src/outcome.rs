@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rohrpost_protocol::ErrorCode;
 
-use crate::delivery::Completion;
+use crate::delivery::Handle;
 use crate::record::Record;
 
 /// How certain it is that a failed record is not in the log (CMPL-8).
@@ -27,7 +27,7 @@ pub enum Outcome {
 /// Where a record ended up (API-5): in the log, or, with acks=0, in the socket.
 #[derive(Clone)]
 pub struct Delivered {
-    pub(crate) completion: Arc<Completion>,
+    pub(crate) completion: Handle,
     pub(crate) offset: i64,
     pub(crate) timestamp: i64,
     pub(crate) key_size: i32,
@@ -96,12 +96,12 @@ pub struct DeliveryError {
 
 #[derive(Clone)]
 enum Place {
-    Batch(Arc<Completion>),
+    Batch(Handle),
     Topic(Option<Arc<str>>),
 }
 
 impl DeliveryError {
-    pub(crate) fn new(completion: Arc<Completion>, failure: Arc<BatchFailure>, index: u32) -> DeliveryError {
+    pub(crate) fn new(completion: Handle, failure: Arc<BatchFailure>, index: u32) -> DeliveryError {
         DeliveryError { failure, place: Place::Batch(completion), index }
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rohrpost_record::{BatchBuilder, HeaderRef};
+use rohrpost_record::{HeaderRef, PayloadLen};
 
 /// One message: a value (or a tombstone), with optional topic, partition, key, timestamp and headers.
 ///
@@ -188,7 +188,12 @@ impl Record {
     #[must_use]
     #[inline]
     pub fn size(&self) -> usize {
-        BatchBuilder::upper_bound(self.key.as_deref(), self.value.as_deref(), &self.headers)
+        self.payload_len().upper_bound()
+    }
+
+    #[inline]
+    pub(crate) fn payload_len(&self) -> PayloadLen {
+        PayloadLen::of(self.key.as_deref(), self.value.as_deref(), &self.headers)
     }
 }
 

@@ -24,7 +24,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use self::future::{Sending, handle, try_send};
+use self::future::{Sending, handle, send_short, try_send};
 use self::permit::reserve;
 use self::place::known_topic;
 use crate::accumulator::TopicState;
@@ -194,7 +194,10 @@ impl Topic {
     /// As [`Producer::try_send`].
     #[inline]
     pub fn try_send(&self, record: Record) -> Result<Delivery, SendError> {
-        try_send(self.producer.shared(), Some(&self.state), record, None).and_then(handle)
+        match send_short(self.producer.shared(), &self.state, &record) {
+            Some(delivery) => Ok(delivery),
+            None => try_send(self.producer.shared(), Some(&self.state), record, None).and_then(handle),
+        }
     }
 
     /// As [`Producer::try_send_with`].
@@ -213,7 +216,16 @@ impl Topic {
     ///
     /// # Errors
     /// As [`Producer::send_blocking`].
+    #[inline]
     pub fn send_blocking(&self, record: Record) -> Result<Delivery, SendError> {
+        match send_short(self.producer.shared(), &self.state, &record) {
+            Some(delivery) => Ok(delivery),
+            None => self.send_or_park(record),
+        }
+    }
+
+    #[cold]
+    fn send_or_park(&self, record: Record) -> Result<Delivery, SendError> {
         wait::block_on(self.send(record))
     }
 

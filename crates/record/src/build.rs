@@ -66,6 +66,29 @@ impl<H: HeaderRef> HeaderRef for &H {
 /// A record without headers.
 pub const NO_HEADERS: &[Header<'static>] = &[];
 
+/// Bytes of a record's key, value and headers with their lengths: the part of its size that does not depend on the batch. Take it
+/// once, and the checks before the append and the append itself share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadLen(usize);
+
+impl PayloadLen {
+    /// The last part of PRE-5 and REC-2.
+    #[inline]
+    pub fn of<H: HeaderRef>(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[H]) -> PayloadLen {
+        let mut len = nullable_len(key) + nullable_len(value) + size_varlong(headers.len() as i64);
+        for header in headers {
+            len += nullable_len(Some(header.key())) + nullable_len(header.value());
+        }
+        PayloadLen(len)
+    }
+
+    /// An upper bound of the bytes of a batch with this record alone, before compression, whatever the timestamp (PRE-5).
+    #[inline]
+    pub const fn upper_bound(self) -> usize {
+        HEADER_LEN + RECORD_OVERHEAD_MAX + self.0
+    }
+}
+
 /// What a record takes if it is appended next; see [`BatchBuilder::measure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordSize {
@@ -120,7 +143,7 @@ impl BatchBuilder {
     /// An upper bound of the bytes of a batch with this record alone, before compression, whatever the timestamp (PRE-5).
     #[inline]
     pub fn upper_bound<H: HeaderRef>(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[H]) -> usize {
-        HEADER_LEN + RECORD_OVERHEAD_MAX + payload_len(key, value, headers)
+        PayloadLen::of(key, value, headers).upper_bound()
     }
 
     /// The exact size of a record, if it is appended next (REC-2).
@@ -132,11 +155,14 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[H],
     ) -> RecordSize {
+        self.measure_payload(timestamp, PayloadLen::of(key, value, headers))
+    }
+
+    /// [`BatchBuilder::measure`] of a record whose payload was measured before.
+    #[inline]
+    pub fn measure_payload(&self, timestamp: i64, payload: PayloadLen) -> RecordSize {
         let timestamp_delta = self.timestamp_delta(timestamp);
-        let body = 1
-            + size_varlong(timestamp_delta)
-            + size_varint(self.count as i32)
-            + payload_len(key, value, headers);
+        let body = 1 + size_varlong(timestamp_delta) + size_varint(self.count as i32) + payload.0;
         RecordSize { body, total: size_varlong(body as i64) + body, timestamp_delta }
     }
 
@@ -282,16 +308,6 @@ impl BatchBuilder {
     fn timestamp_delta(&self, timestamp: i64) -> i64 {
         if self.count == 0 && !self.delete_horizon { 0 } else { timestamp.wrapping_sub(self.base_timestamp) }
     }
-}
-
-/// Key, value and headers with their lengths (the last part of PRE-5 and REC-2).
-#[inline]
-fn payload_len<H: HeaderRef>(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[H]) -> usize {
-    let mut len = nullable_len(key) + nullable_len(value) + size_varlong(headers.len() as i64);
-    for header in headers {
-        len += nullable_len(Some(header.key())) + nullable_len(header.value());
-    }
-    len
 }
 
 #[inline]

@@ -23,7 +23,7 @@ pub mod reencode;
 pub mod validate;
 pub mod varint;
 
-pub use build::{BatchBuilder, Header, HeaderRef, NO_HEADERS, RECORD_OVERHEAD_MAX, RecordSize};
+pub use build::{BatchBuilder, Header, HeaderRef, NO_HEADERS, PayloadLen, RECORD_OVERHEAD_MAX, RecordSize};
 pub use codec::{Codec, Compression, CompressionError, Compressor, DecompressError, decompress};
 pub use header::{
     Attributes, BatchError, BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_TIMESTAMP, Stamp, TimestampType,

@@ -57,6 +57,67 @@ struct Room {
 }
 
 impl Accumulator {
+    /// The common case and nothing else: the open batch of the record's partition has room for it in the memory it holds, and
+    /// nobody waits. `None`: nothing has happened; [`append`](Accumulator::append) does it, or says why it cannot be done.
+    #[inline]
+    pub(crate) fn append_short(
+        &self,
+        topic: &TopicState,
+        record: &Record,
+        clock: &Clock,
+    ) -> Option<Delivery> {
+        let payload = record.payload_len();
+        let known = topic.known();
+        if payload.upper_bound() > self.record_limit || topic.has_waiters() {
+            return None; // PRE-6; BUF-4
+        }
+        // PAR-1
+        let (index, is_sticky) = match (record.partition, &record.key) {
+            (Some(partition), _) => (partition as u32, false),
+            (None, Some(key)) if !self.settings.ignore_keys && known > 0 => {
+                (partitioner::for_key(key, known), false)
+            }
+            _ => (topic.sticky.stay()?.partition, true),
+        };
+        if index >= known {
+            return None;
+        }
+        let partition = topic.partition(index)?;
+        let mut queue = partition.queue.lock();
+        // As in `append_to`: under the lock.
+        if self.is_closing() {
+            return None;
+        }
+        let stay = match is_sticky.then(|| topic.sticky.stay()) {
+            None => None,
+            Some(Some(stay))
+                if stay.partition == index
+                    && !stay.is_over(self.settings.batch_size, || queue.is_all_full()) =>
+            {
+                Some(stay)
+            }
+            Some(_) => return None,
+        };
+        let batch = queue.open_batch()?;
+        let timestamp = self.timestamp(record, clock);
+        let size = batch.builder.measure_payload(timestamp, payload);
+        if !batch.fits(size.total()) || batch.tail_room() < size.total() {
+            return None;
+        }
+        let (index, added) = batch.append(record, size, timestamp);
+        batch.max_record = batch.max_record.max(payload.upper_bound());
+        if let Some(stay) = stay {
+            topic.sticky.add(stay, added);
+        }
+        let delivery = Delivery::new(batch.handle(), place_of(record, index, timestamp));
+        let filled = batch.is_full();
+        drop(queue);
+        if filled {
+            self.sender.wake(); // PRE-9
+        }
+        Some(delivery)
+    }
+
     /// Appends a record, if it can be done at once. Otherwise nothing has happened (PRE-8), and what the candidate brought is
     /// still with it.
     pub(crate) fn append(
@@ -232,7 +293,7 @@ impl Accumulator {
         if let Some(stay) = stay {
             topic.sticky.add(stay, batch.estimated_len()); // PAR-7: the header counts
         }
-        let delivery = hand_out(&batch, candidate, index, timestamp);
+        let delivery = hand_out(&mut batch, candidate, index, timestamp);
         queue.batches.push_back(batch);
         self.list(partition, queue);
         delivery
@@ -320,19 +381,24 @@ fn callback_bytes(candidate: &Candidate<'_>) -> usize {
 
 /// The record is in: its handle, or its callback to the batch.
 #[inline]
-fn hand_out(batch: &Batch, candidate: &mut Candidate<'_>, index: u32, timestamp: i64) -> Option<Delivery> {
-    let size = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(-1, |bytes| bytes.len() as i32);
-    let place = PlaceInBatch {
-        index,
-        timestamp,
-        key_size: size(&candidate.record.key),
-        value_size: size(&candidate.record.value),
-    };
+fn hand_out(
+    batch: &mut Batch,
+    candidate: &mut Candidate<'_>,
+    index: u32,
+    timestamp: i64,
+) -> Option<Delivery> {
+    let place = place_of(candidate.record, index, timestamp);
     match candidate.callback.take() {
-        None => Some(Delivery::new(batch.completion.handle(), place)),
+        None => Some(Delivery::new(batch.handle(), place)),
         Some(callback) => {
             batch.completion.push_callback(callback, place);
             None
         }
     }
+}
+
+#[inline]
+fn place_of(record: &Record, index: u32, timestamp: i64) -> PlaceInBatch {
+    let size = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(-1, |bytes| bytes.len() as i32);
+    PlaceInBatch { index, timestamp, key_size: size(&record.key), value_size: size(&record.value) }
 }

@@ -13,14 +13,16 @@ use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, RecordSize, Stamp};
 use super::pool::Chunk;
 use super::queue::Partition;
 use super::split::BatchId;
-use crate::delivery::{Completion, CompletionRef};
+use crate::delivery::{Completion, Handle, Stock};
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::record::{Header, Record, TopicName};
 
 /// The records of one partition that travel together.
 pub(crate) struct Batch {
     pub(super) partition: Arc<Partition>,
-    pub(super) completion: CompletionRef,
+    pub(super) completion: Arc<Completion>,
+    /// For the handles of its records, until it leaves its queue.
+    stock: Option<Stock>,
     pub(super) pieces: Vec<Piece>,
     pub(super) builder: BatchBuilder,
     pub(super) state: State,
@@ -85,12 +87,13 @@ impl Batch {
     ) -> Batch {
         let mut batch = Batch::with(Completion::open(partition.clone()), partition, id, chunk, now_ms);
         (batch.limit, batch.raw_limit, batch.scale) = (limit, raw_limit, scale);
+        batch.stock = Some(batch.completion.stock());
         batch
     }
 
     /// A batch that takes whatever is appended.
     pub(super) fn with(
-        completion: CompletionRef,
+        completion: Arc<Completion>,
         partition: Arc<Partition>,
         id: BatchId,
         chunk: Chunk,
@@ -98,6 +101,7 @@ impl Batch {
     ) -> Batch {
         Batch {
             completion,
+            stock: None,
             partition,
             pieces: vec![Piece { chunk, used: HEADER_LEN }],
             builder: BatchBuilder::new(),
@@ -129,7 +133,7 @@ impl Batch {
     }
 
     /// The shared end of its records. Clone the reference to keep it beyond the batch.
-    pub(crate) fn completion(&self) -> &CompletionRef {
+    pub(crate) fn completion(&self) -> &Arc<Completion> {
         &self.completion
     }
 
@@ -292,6 +296,21 @@ impl Batch {
         (index, self.scaled(self.builder.records_len()) - self.scaled(before))
     }
 
+    /// A handle for the record that was just appended.
+    #[inline]
+    pub(super) fn handle(&mut self) -> Handle {
+        match &mut self.stock {
+            Some(stock) => stock.take(),
+            None => self.completion.handle(),
+        }
+    }
+
+    /// It leaves its queue: how many records and handles it has is known from now on.
+    pub(super) fn seal(&mut self) {
+        self.stock = None;
+        self.completion.set_records(self.record_count());
+    }
+
     /// Closes it for appends. Without a codec it is ready at once.
     pub(super) fn close_plain(&mut self) {
         self.state = State::Ready;
@@ -323,8 +342,8 @@ impl Drop for Batch {
         if self.completion.is_done() {
             return;
         }
+        self.seal();
         let records = self.builder.count();
-        self.completion.set_records(records);
         if !self.is_out {
             self.partition.ledger().taken_out(records.into());
         }

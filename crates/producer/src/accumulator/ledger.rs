@@ -65,6 +65,15 @@ pub(crate) struct Ledger {
     unseen_reported: Mutex<UnseenReport>,
     flushing: AtomicUsize,
     flushes: Mutex<Flushes>,
+    held: Mutex<HeldWakers>,
+}
+
+/// Tasks that wait for records which have their outcome now, while the sender still reads what else came.
+#[derive(Default)]
+struct HeldWakers {
+    holds: usize,
+    /// At most one per handle that was polled.
+    wakers: Vec<Waker>,
 }
 
 #[derive(Default)]
@@ -185,6 +194,33 @@ impl Ledger {
         Counts { accepted, acked, handed_over, not_written, unknown, pending, unseen }
     }
 
+    /// Wakes whoever waited for a batch that has its outcome now; or later, under a [hold](Ledger::hold_wakers).
+    pub(crate) fn wake(&self, woken: Vec<Option<Waker>>) {
+        if woken.is_empty() {
+            return;
+        }
+        let mut held = self.held.lock();
+        if held.holds > 0 {
+            held.wakers.extend(woken.into_iter().flatten());
+            return;
+        }
+        drop(held);
+        woken.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Until the guard is dropped nobody is woken who waits for a record: who waits for one after the other is woken once for all
+    /// that came together. [`wake_held`](Ledger::wake_held) ends the wait before anything that may take its time.
+    pub(crate) fn hold_wakers(self: &Arc<Self>) -> WakerHold {
+        self.held.lock().holds += 1;
+        WakerHold(self.clone())
+    }
+
+    /// Wakes those that are held back, in spite of the hold.
+    pub(crate) fn wake_held(&self) {
+        let wakers = std::mem::take(&mut self.held.lock().wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Failures whose `Delivery` was dropped.
     pub(crate) fn count_unseen(&self, records: u64) {
         if records > 0 {
@@ -223,6 +259,16 @@ impl Ledger {
         flushes.next_id += 1;
         flushes.waiting.insert(id, WaitingFlush { until, waker: None, report: FlushReport::default() });
         FlushWait { ledger: self.clone(), id, until }
+    }
+}
+
+/// See [`Ledger::hold_wakers`].
+pub(crate) struct WakerHold(Arc<Ledger>);
+
+impl Drop for WakerHold {
+    fn drop(&mut self) {
+        self.0.held.lock().holds -= 1;
+        self.0.wake_held();
     }
 }
 
@@ -336,6 +382,27 @@ mod tests {
         assert_eq!(ledger.report_unseen(10_004), 0);
         assert_eq!(ledger.report_unseen(10_005), 3);
         assert_eq!(ledger.report_unseen(90_000), 0);
+    }
+
+    // CMPL-1
+    #[test]
+    fn who_waits_for_an_outcome_is_woken_at_the_end_of_a_hold_or_before_what_takes_its_time() {
+        let ledger = Arc::new(Ledger::default());
+        let count = Arc::new(crate::wait::Count::default());
+        let wake = || ledger.wake(vec![None, Some(Waker::from(count.clone()))]);
+        wake();
+        assert_eq!(count.get(), 1, "no hold");
+        let hold = ledger.hold_wakers();
+        wake();
+        wake();
+        assert_eq!(count.get(), 1);
+        ledger.wake_held();
+        assert_eq!(count.get(), 3);
+        wake();
+        drop(hold);
+        assert_eq!(count.get(), 4);
+        wake();
+        assert_eq!(count.get(), 5);
     }
 
     // FLU-1

@@ -31,17 +31,17 @@ pub(crate) use self::append::{Append, Candidate};
 pub(crate) use self::batch::Batch;
 pub use self::ledger::FlushReport;
 pub(crate) use self::ledger::{Counts, FlushWait};
-pub(crate) use self::pool::{Charge, Chunk, Pool, Turn};
+pub(crate) use self::pool::{Charge, Chunk, Hold, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
 pub(crate) use self::split::SplitPart;
 
 use self::codec_pool::CodecPool;
-use self::ledger::Ledger;
+use self::ledger::{Ledger, WakerHold};
 use self::queue::Queue;
 use self::ready::Desk;
 use crate::config::Config;
-use crate::delivery::CompletionRef;
+use crate::delivery::Completion;
 use crate::metadata::Snapshot;
 use crate::outcome::BatchResult;
 use crate::wait::SenderWake;
@@ -85,6 +85,8 @@ impl Settings {
 /// The queues of all partitions.
 pub(crate) struct Accumulator {
     settings: Settings,
+    /// The largest size estimate that both limits allow (PRE-6).
+    record_limit: usize,
     pool: Pool,
     codec: CodecPool,
     ledger: Arc<Ledger>,
@@ -117,6 +119,7 @@ impl Accumulator {
             incoming: Mutex::default(),
             desk: Mutex::default(),
             next_expiry_ms: AtomicU64::new(u64::MAX),
+            record_limit: settings.max_request_size.min(settings.buffer_memory),
             settings,
         }
     }
@@ -199,6 +202,11 @@ impl Accumulator {
         wait
     }
 
+    /// While the guard lives, outcomes wake nobody; see [`Ledger::hold_wakers`].
+    pub(crate) fn hold_wakers(&self) -> WakerHold {
+        self.ledger.hold_wakers()
+    }
+
     /// Ends a batch: all its records get their outcome, callbacks included, then its memory goes back. Call it without any lock held.
     pub(crate) fn complete(&self, batch: Batch, result: BatchResult) {
         self.resolve(batch.completion(), result);
@@ -206,7 +214,7 @@ impl Accumulator {
     }
 
     /// Gives the records of a batch their outcome while a request still owns its memory (ACC-25). The first outcome wins (ACC-26).
-    pub(crate) fn resolve(&self, completion: &CompletionRef, result: BatchResult) -> bool {
+    pub(crate) fn resolve(&self, completion: &Arc<Completion>, result: BatchResult) -> bool {
         completion.resolve(result)
     }
 

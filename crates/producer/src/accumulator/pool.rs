@@ -21,6 +21,9 @@ use crate::wait::SenderWake;
 /// Size of the first chunk of a batch, unless more is known to be needed.
 pub(crate) const FIRST_CHUNK: usize = 1024;
 
+/// This part of `buffer.memory` is worth a wake-up at any time: some two thousand records of 1 KiB with Kafka's default.
+const HAND_ON_PART: usize = 16;
+
 /// `buffer.memory`, shared by everyone.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<PoolShared>);
@@ -234,6 +237,11 @@ impl Pool {
     pub(crate) fn wake_all(&self) {
         let wake = self.0.inner.lock().line.wakers();
         wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether so much has come back that those who wait for room go on for a while (under a [`hold`](Pool::hold)), or nobody waits.
+    pub(crate) fn is_worth_handing_on(&self) -> bool {
+        !self.is_wanted() || self.available() >= self.0.total / HAND_ON_PART
     }
 
     /// Bytes not held.

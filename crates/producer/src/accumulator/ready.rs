@@ -380,6 +380,6 @@ impl Batch {
     fn leave_queue(&mut self) {
         assert!(self.state == State::Ready, "a batch leaves its queue with its bytes");
         self.is_out = true;
-        self.completion.set_records(self.record_count());
+        self.seal();
     }
 }

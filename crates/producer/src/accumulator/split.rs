@@ -10,6 +10,7 @@
 //! uncompressed size of the batches that are being split: of a partition those in flight, each at most `max.request.size`. Until it is below its bound again,
 //! the pool gives nothing to appends.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rohrpost_record::{BatchBuilder, HEADER_LEN, Header, Stamp, increment_sequence};
@@ -18,7 +19,7 @@ use super::Accumulator;
 use super::batch::Batch;
 use super::pool::Chunk;
 use super::queue::Partition;
-use crate::delivery::CompletionRef;
+use crate::delivery::Completion;
 
 /// Names a batch within its partition, and orders it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,7 @@ pub(crate) struct SizeLimit {
 
 /// A part of a batch, as the sender needs to know it.
 pub(crate) struct SplitPart {
-    pub(crate) completion: CompletionRef,
+    pub(crate) completion: Arc<Completion>,
     /// The place of its records in the batch's sequences.
     pub(crate) stamp: Option<Stamp>,
 }

@@ -6,6 +6,7 @@ mod drain;
 mod memory;
 mod order;
 mod partitioning;
+mod short;
 
 use std::collections::HashSet;
 
@@ -92,6 +93,13 @@ impl Rig {
     }
 
     fn append(&self, record: &Record) -> Append {
+        match self.accumulator.append_short(&self.topic, record, &self.clock) {
+            Some(delivery) => Append::Done(Some(delivery)),
+            None => self.append_long(record),
+        }
+    }
+
+    fn append_long(&self, record: &Record) -> Append {
         let mut candidate = Candidate {
             record,
             size: record.size(),

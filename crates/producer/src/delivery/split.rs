@@ -5,19 +5,19 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
 
-use super::{Callback, Callbacks, Completion, CompletionRef, Delivery, NO_SLOT, PlaceInBatch};
+use super::{Callback, Callbacks, Completion, Delivery, HandleCount, NO_SLOT, PlaceInBatch};
 use crate::accumulator::Charge;
 use crate::outcome::BatchResult;
 
 /// The parts that a batch became.
 pub(super) struct Split {
     /// With the index that a part's first record had in the batch.
-    parts: Vec<(u32, CompletionRef)>,
+    parts: Vec<(u32, Arc<Completion>)>,
 }
 
 /// Records of a split batch without handle and callback, that failed unseen or still may. A handle does not say which record it had
@@ -27,11 +27,11 @@ pub(super) struct Orphans(AtomicU64);
 
 impl Completion {
     /// Ends this completion in parts of so many records. Call it without any lock held: it wakes tasks.
-    pub(crate) fn split(self: &Arc<Self>, counts: &[u32]) -> Vec<CompletionRef> {
+    pub(crate) fn split(self: &Arc<Self>, counts: &[u32]) -> Vec<Arc<Completion>> {
         assert!(!self.is_done(), "a batch is split while it has no outcome");
         let mut callbacks = std::mem::take(&mut *self.callbacks.lock());
         let orphans = self.orphans.clone().unwrap_or_else(|| {
-            let handles = Arc::strong_count(self).saturating_sub(self.internal.load(Ordering::Relaxed));
+            let handles = self.handles();
             let records: u32 = counts.iter().sum();
             let known = (handles + callbacks.entries.len()) as u64;
             Arc::new(Orphans(AtomicU64::new(u64::from(records).saturating_sub(known))))
@@ -47,12 +47,12 @@ impl Completion {
                 split: OnceLock::new(),
                 orphans: Some(orphans.clone()),
                 records: AtomicU32::new(*count),
-                internal: AtomicUsize::new(1),
+                handles: HandleCount::default(),
                 generation: self.generation,
                 wakers: Mutex::default(),
                 callbacks: Mutex::new(callbacks.take(first, end)),
             };
-            parts.push((first, CompletionRef(Arc::new(part))));
+            parts.push((first, Arc::new(part)));
             first = end;
         }
         let shared = parts.iter().map(|(_, part)| part.clone()).collect();
@@ -110,7 +110,7 @@ impl Delivery {
 }
 
 impl Split {
-    fn part_of(&self, index: u32) -> (u32, &CompletionRef) {
+    fn part_of(&self, index: u32) -> (u32, &Arc<Completion>) {
         let at = self.parts.partition_point(|(first, _)| *first <= index);
         let (first, part) = &self.parts[at.saturating_sub(1)];
         (*first, part)
@@ -165,7 +165,7 @@ mod tests {
     use crate::outcome::{BatchFailure, Outcome, Reason};
     use crate::wait::SenderWake;
 
-    fn completion(records: u32) -> CompletionRef {
+    fn completion(records: u32) -> Arc<Completion> {
         let topic = TopicState::new("orders".into(), 0, 0);
         let partition = topic.partition_or_new(3, &Arc::default(), &AtomicU32::new(0)).clone();
         let completion = Completion::open(partition);
@@ -178,7 +178,7 @@ mod tests {
         PlaceInBatch { index, timestamp: 1000, key_size: -1, value_size: 5 }
     }
 
-    fn handles(completion: &CompletionRef, records: u32) -> Vec<Delivery> {
+    fn handles(completion: &Arc<Completion>, records: u32) -> Vec<Delivery> {
         (0..records).map(|index| Delivery::new(completion.handle(), place(index))).collect()
     }
 

@@ -72,6 +72,11 @@ impl<'a> Sending<'a> {
                 &found
             }
         };
+        if callback.is_none()
+            && let Some(delivery) = shared.accumulator.append_short(topic, record, &shared.clock)
+        {
+            return Ok(Some(Some(delivery)));
+        }
         let size = record.size();
         shared.check_size(size)?;
         match shared.append_now(topic, record, size, callback) {
@@ -160,6 +165,16 @@ impl Future for Sending<'_> {
             Poll::Ready(Err(refusal)) => Poll::Ready(Err(this.end(refusal))),
         }
     }
+}
+
+/// The common case of a send through a topic handle: the record goes into memory that is there, and is not moved on the way.
+/// `None`: nothing has happened, and the long way tells what there is to wait for.
+#[inline]
+pub(super) fn send_short(shared: &Shared, topic: &TopicState, record: &Record) -> Option<Delivery> {
+    if record.topic.is_some() {
+        check_topic(record, topic).ok()?;
+    }
+    shared.accumulator.append_short(topic, record, &shared.clock)
 }
 
 /// Accepts the record at once, or not at all.

@@ -14,7 +14,7 @@ use super::partition::{Bump, Place, Told};
 use super::request::{Body, Produce, Request};
 use super::retry::{self, Facts, Verdict};
 use crate::accumulator::{Batch, Partition};
-use crate::delivery::CompletionRef;
+use crate::delivery::Completion;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::producer::Undelivered;
 
@@ -280,7 +280,7 @@ impl SenderCore {
     ) {
         let state = &mut self.partitions[key];
         let Some(partition) = state.partition.clone() else { return };
-        let chosen: Vec<CompletionRef> = state
+        let chosen: Vec<Arc<Completion>> = state
             .unsettled()
             .filter(|e| matches!(e.place, Place::OnWire) && which(e.created_ms))
             .map(|e| e.completion.clone())

@@ -15,12 +15,16 @@ use tracing::{error, warn};
 
 use super::core::{Links, SenderCore};
 use super::request::{Framed, Request};
-use crate::accumulator::Counts;
+use crate::accumulator::{Counts, Hold};
 use crate::config::Config;
 use crate::producer::{CloseReport, Shared};
 
 /// Polls that may pass until the requests of ended connections have come back. One is enough; the rest is caution.
 const DRAIN_POLLS_MAX: usize = 16;
+
+/// For so long at most is memory that came back kept from those who wait for room, so that they go on with more than one batch's
+/// worth. They have waited for all that is buffered before them.
+const HAND_ON_MS: u64 = 1;
 
 /// Starts the thread. It lives until the producer is closed or its last handle is dropped.
 pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
@@ -28,7 +32,8 @@ pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
     let waker = network.waker();
     shared.sender.set_waker(move || waker.wake());
     let core = SenderCore::new(shared.clone(), fastrand::u64(..));
-    let mut driver = Driver { shared: shared.clone(), core, network, events: Vec::new(), closing: None };
+    let mut driver =
+        Driver { shared: shared.clone(), core, network, events: Vec::new(), closing: None, hold: None };
     let shared = shared.clone();
     std::thread::Builder::new().name("rohrpost-sender".into()).spawn(move || {
         let ended = catch_unwind(AssertUnwindSafe(|| driver.run()));
@@ -55,6 +60,8 @@ struct Driver {
     network: Network<Framed>,
     events: Vec<Event<Framed>>,
     closing: Option<Closing>,
+    /// Memory that came back is kept from those who wait for it, since this moment.
+    hold: Option<(Hold, u64)>,
 }
 
 /// A close under way.
@@ -85,7 +92,9 @@ impl Driver {
                 }
             }
             let closing_ms = self.closing.as_ref().and_then(|c| c.deadline_ms);
-            let next_ms = [pass.next_ms, shared.timers.next(), closing_ms].into_iter().flatten().min();
+            let hand_on_ms = self.hold.as_ref().map(|(_, since_ms)| since_ms + HAND_ON_MS);
+            let times = [pass.next_ms, shared.timers.next(), closing_ms, hand_on_ms];
+            let next_ms = times.into_iter().flatten().min();
             // SND-3
             let wait_ms = if pass.sent { Some(0) } else { next_ms.map(|at| at.saturating_sub(now_ms)) };
             let may_sleep = wait_ms != Some(0) && shared.sender.sleep(token, wait_ms.unwrap_or(u64::MAX));
@@ -108,7 +117,11 @@ impl Driver {
         let now_ms = shared.clock.refresh();
         let mut connections_changed = false;
         // One wake-up per waiting call for all that is answered here, not one per batch.
-        let _hold = shared.accumulator.pool().hold();
+        let pool = shared.accumulator.pool();
+        if !events.is_empty() {
+            self.hold.get_or_insert_with(|| (pool.hold(), now_ms));
+        }
+        let wakers = shared.accumulator.hold_wakers();
         for event in events.drain(..) {
             let links = &mut links(&mut self.network, &shared.config);
             match event {
@@ -130,6 +143,12 @@ impl Driver {
             }
         }
         self.events = events;
+        drop(wakers);
+        // What is on its way brings more; with nothing on its way nobody would end the wait but the clock.
+        let is_idle = shared.stats.requests_in_flight.load(Ordering::Relaxed) == 0;
+        self.hold = self.hold.take().filter(|(_, since_ms)| {
+            !is_idle && now_ms < since_ms + HAND_ON_MS && !pool.is_worth_handing_on()
+        });
         if connections_changed {
             let count = self.network.nodes().filter(|n| self.network.state(*n) == NodeState::Ready).count();
             shared.stats.connections.store(count as u64, Ordering::Relaxed);

@@ -12,12 +12,12 @@ use rohrpost_record::Stamp;
 
 use super::idempotence::{Identity, is_before, sequence_after};
 use crate::accumulator::{Batch, HeadInfo, Partition, SplitPart};
-use crate::delivery::{Completion, CompletionRef};
+use crate::delivery::Completion;
 use crate::outcome::BatchResult;
 
 /// A batch that was sent at least once, or that ended behind one that was.
 pub(super) struct Entry {
-    pub(super) completion: CompletionRef,
+    pub(super) completion: Arc<Completion>,
     pub(super) created_ms: u64,
     pub(super) stamp: Option<Stamp>,
     pub(super) place: Place,
@@ -45,7 +45,7 @@ pub(super) enum Place {
 
 /// An outcome that is due to be told.
 pub(super) struct Told {
-    pub(super) completion: CompletionRef,
+    pub(super) completion: Arc<Completion>,
     pub(super) result: BatchResult,
     pub(super) batch: Option<Batch>,
 }

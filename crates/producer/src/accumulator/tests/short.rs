@@ -1,0 +1,78 @@
+//! The short way of an append beside the long one.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn record() -> impl Strategy<Value = Record> {
+    let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..400));
+    (bytes(), bytes(), proptest::option::of(0..6_i32), proptest::option::of(0..9_i64), 0..3_usize).prop_map(
+        |(key, value, partition, timestamp, headers)| {
+            let mut record = Record::tombstone();
+            record.key = key.map(Bytes::from);
+            record.value = value.map(Bytes::from);
+            record.partition = partition;
+            record.timestamp = timestamp;
+            (0..headers).fold(record, |record, n| record.header(n.to_string(), "value"))
+        },
+    )
+}
+
+/// What of a delivery and an append can be seen.
+fn shown(append: &Append) -> String {
+    match append {
+        Append::Done(Some(delivery)) => format!("{delivery:?} {:?}", delivery.place_for_test()),
+        other => format!("{other:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    // ACC-2, ACC-4, PAR-1, PAR-7, PRE-6
+    #[test]
+    fn both_ways_of_an_append_make_the_same_batches(
+        records in proptest::collection::vec(record(), 0..200),
+        batch_size in 1..3000_usize,
+        max_request_size in 100..2000_usize,
+        ignore_keys in any::<bool>(),
+    ) {
+        let settings = Settings { batch_size, max_request_size, ignore_keys, linger_ms: 0, ..settings() };
+        let (short, long) = (Rig::new(&[Some(1); 4], settings.clone()), Rig::new(&[Some(1); 4], settings));
+        for record in &records {
+            if record.size() <= max_request_size { // else the caller refuses it before
+                prop_assert_eq!(shown(&short.append(record)), shown(&long.append_long(record)));
+            } else {
+                let append = short.accumulator.append_short(&short.topic, record, &short.clock);
+                prop_assert!(append.is_none());
+            }
+        }
+        loop {
+            let batches = [&short, &long].map(|rig| {
+                rig.ready();
+                rig.drain(1).iter().map(Batch::copy).collect::<Vec<_>>()
+            });
+            prop_assert_eq!(&batches[0], &batches[1]);
+            if batches[0].is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+// FLU-7, BUF-4
+#[test]
+fn the_short_way_is_closed_to_everyone_while_someone_waits_and_after_the_end() {
+    let rig = Rig::new(&[Some(1)], settings());
+    let record = Record::value("v");
+    let is_open = || rig.accumulator.append_short(&rig.topic, &record, &rig.clock).is_some();
+    assert!(!is_open(), "there is no batch");
+    rig.send(record.clone());
+    assert!(is_open());
+    rig.topic.add_waiter();
+    assert!(!is_open(), "a sender of the topic waits");
+    rig.topic.remove_waiter();
+    assert!(is_open());
+    rig.accumulator.set_closing();
+    assert!(!is_open());
+}
