@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rohrpost_log::Storage;
 use rohrpost_record::Batches;
 
+use crate::clock::{ManualClock, SystemClock};
 use crate::config::{BrokerConfig, EMBEDDED_DEFAULTS};
 use crate::error::{StartError, StopError, TopicError};
 use crate::replica::{EpochCheck, Partition, ReadRequest, Reader};
@@ -29,6 +30,7 @@ pub struct ClusterBuilder {
     listen: Option<String>,
     configs: Vec<(String, String)>,
     storage: Option<Arc<dyn Storage>>,
+    clock: Option<ManualClock>,
 }
 
 /// The log of one partition, for looking at. Reads what is committed; disturbs nothing.
@@ -70,6 +72,7 @@ impl Cluster {
             listen: None,
             configs: Vec::new(),
             storage: None,
+            clock: None,
         }
     }
 
@@ -180,6 +183,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Runs by this clock instead of the machine's: the times in records and answers, retention, and when checkpoints, syncs by
+    /// `flush.ms` and the like are due. Deadlines of requests stay in real time.
+    pub fn clock(mut self, clock: &ManualClock) -> Self {
+        self.clock = Some(clock.clone());
+        self
+    }
+
     /// Starts the cluster; its port is bound and its topics exist when this returns.
     ///
     /// # Errors
@@ -202,10 +212,17 @@ impl ClusterBuilder {
         if let Some(path) = self.data_dir {
             config.log_dirs = vec![path];
         }
-        let server = match self.storage {
-            Some(storage) => BrokerServer::start_on(config, storage)?,
-            None => BrokerServer::start(config)?,
+        let storage = match self.storage {
+            Some(storage) => storage,
+            None => BrokerServer::storage_for(&config),
         };
+        let server = match &self.clock {
+            Some(clock) => BrokerServer::start_on(config, storage, Arc::new(clock.clone()))?,
+            None => BrokerServer::start_on(config, storage, Arc::new(SystemClock::new()))?,
+        };
+        if let Some(clock) = &self.clock {
+            clock.follow(server.timed());
+        }
         for (name, partitions, replication_factor) in self.topics {
             if !server.has_topic(&name) {
                 server
@@ -294,6 +311,12 @@ impl PartitionLog<'_> {
     /// The high watermark: offset after the last committed record; 0 if there is no such partition.
     pub fn end_offset(&self) -> i64 {
         self.partition().and_then(|partition| self.offsets(&partition)).map_or(0, |(_, end)| end)
+    }
+
+    /// Offset up to which the log is known to be on disk; 0 if there is no such partition. In memory nothing is.
+    pub fn synced_offset(&self) -> i64 {
+        let synced = |partition: Arc<Partition>| partition.with_log(|log| log.recovery_point());
+        self.partition().ok().and_then(synced).unwrap_or(0)
     }
 
     /// Fetches that wait for new records here.

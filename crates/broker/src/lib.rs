@@ -24,6 +24,7 @@
 //! every queue is bounded; a batch is stored as the client sent it, except base offset and leader epoch; an
 //! acknowledgement means what `docs/reference/broker.md` chapter 20 says. It answers only what it really does.
 
+mod clock;
 mod cluster;
 pub mod config;
 pub mod controller;
@@ -36,6 +37,7 @@ mod purgatory;
 mod replica;
 mod server;
 
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use cluster::{Cluster, ClusterBuilder, LogRecord, PartitionLog};
 pub use error::{StartError, StopError, TopicError};
 pub use server::BrokerServer;

@@ -6,15 +6,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rohrpost_log::{DirError, FileStorage, Identity, LogDir, MemoryStorage, Storage};
 use rohrpost_protocol::Uuid;
 
-use crate::config::{BrokerConfig, TopicDefaults, describe};
+use crate::clock::{Clock, SystemClock, Timed};
+use crate::config::{BrokerConfig, TopicDefaults};
 use crate::controller::{
     BrokerHeartbeat, BrokerRegistration, ControllerSettings, CreateTopics, CreatedTopic, LocalController,
     MetadataLog, MetadataSource, NewTopic, StartOptions, TopicRef,
@@ -44,17 +45,7 @@ pub(crate) struct Broker {
     producer_ids: ProducerIds,
     fetch_sessions: FetchSessions,
     in_memory: bool,
-    schedule: Mutex<Schedule>,
-}
-
-/// When timed work is due. Intervals are Kafka's keys.
-struct Schedule {
-    high_watermarks: Instant,
-    recovery_points: Instant,
-    log_starts: Instant,
-    expire_producers: Instant,
-    flush: Instant,
-    remove_deleted: Instant,
+    clock: Arc<dyn Clock>,
 }
 
 /// A running broker. Dropping it stops it like [`BrokerServer::stop`], with errors logged.
@@ -62,7 +53,10 @@ pub struct BrokerServer {
     /// There until the broker is stopped; the next two likewise.
     broker: Option<Arc<Broker>>,
     controller: Option<Arc<LocalController>>,
-    dir: Option<Arc<LogDir>>,
+    /// The data directories, in the order of the configuration.
+    dirs: Vec<Arc<LogDir>>,
+    /// Which of them has the metadata log.
+    metadata_dir: usize,
     /// Address and what clients are told, of each listener, in the configuration's order.
     listeners: Vec<(SocketAddr, EndPoint)>,
     quota: Arc<ConnectionQuota>,
@@ -77,30 +71,41 @@ impl BrokerServer {
     /// # Errors
     /// Says what is wrong. Nothing is left running, and the directory is free again.
     pub fn start(config: BrokerConfig) -> Result<BrokerServer, StartError> {
-        let storage: Arc<dyn Storage> =
-            if config.is_in_memory() { Arc::new(MemoryStorage::new()) } else { Arc::new(FileStorage::new()) };
-        Self::start_on(config, storage)
+        let storage = Self::storage_for(&config);
+        Self::start_on(config, storage, Arc::new(SystemClock::new()))
     }
 
-    /// Starts a broker on files of the caller's, for tests with disks that fail.
+    pub(crate) fn storage_for(config: &BrokerConfig) -> Arc<dyn Storage> {
+        if config.is_in_memory() { Arc::new(MemoryStorage::new()) } else { Arc::new(FileStorage::new()) }
+    }
+
+    /// Starts a broker on files of the caller's, for tests with disks that fail, and by the caller's clock.
     #[doc(hidden)]
-    pub fn start_on(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<BrokerServer, StartError> {
+    pub fn start_on(
+        config: BrokerConfig,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<BrokerServer, StartError> {
         for ignored in &config.ignored {
             tracing::warn!("{ignored}");
         }
-        let dir = Arc::new(open_dir(&config, storage)?);
+        let (dirs, metadata_dir) = open_dirs(&config, &storage)?;
         let sockets = SocketConfig::from(&config);
         let limits = connection_limits(&config)?;
         let bound = bind_all(&config, &sockets)?;
         let listeners: Vec<(SocketAddr, EndPoint)> =
             bound.iter().map(|bound| (bound.address, bound.advertised.clone())).collect();
         let (_, first) = &listeners[0]; // bind_all gives at least one
-        dir.write_address(&format!("{}:{}", host_for_url(&first.host), first.port))
-            .map_err(|error| StartError::Storage(error.to_string()))?;
+        for dir in &dirs {
+            dir.write_address(&format!("{}:{}", host_for_url(&first.host), first.port))
+                .map_err(|error| StartError::Storage(error.to_string()))?;
+        }
 
-        let controller = Arc::new(start_controller(&config, &dir)?);
+        let controller = Arc::new(start_controller(&config, &dirs[metadata_dir], &clock)?);
         let metadata: Arc<dyn MetadataSource> = controller.clone();
-        let replicas = Arc::new(ReplicaManager::new(&config, Arc::clone(&dir), now_ms));
+        let replicas = ReplicaManager::new(&config, dirs.clone(), Arc::clone(&clock));
+        let replicas = Arc::new(replicas.map_err(StartError::Storage)?);
+        warn_of_missing_dirs(&config, &*metadata, &dirs);
         // a weak reference: the controller must not keep the replicas alive, nor they it
         let listener_of_changes = Arc::downgrade(&replicas);
         metadata.subscribe(Box::new(move |image, delta| {
@@ -108,7 +113,7 @@ impl BrokerServer {
                 replicas.apply(image, delta);
             }
         }));
-        let broker_epoch = register(&config, &*metadata, &dir, &listeners)?;
+        let broker_epoch = register(&config, &*metadata, &dirs, metadata_dir, &listeners)?;
         // I12: the first block of producer ids is there before the first client
         let first_ids =
             metadata.allocate_producer_ids(config.node_id, broker_epoch).map_err(StartError::metadata)?;
@@ -121,14 +126,15 @@ impl BrokerServer {
             producer_ids: ProducerIds::new(first_ids),
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             in_memory: config.is_in_memory(),
-            schedule: Mutex::new(Schedule::new(&config, Instant::now())),
+            clock,
             config,
         });
         let quota = Arc::new(ConnectionQuota::new(limits));
         let mut server = BrokerServer {
             broker: Some(broker),
             controller: Some(controller),
-            dir: Some(dir),
+            dirs,
+            metadata_dir,
             listeners,
             quota,
             queues: Vec::new(),
@@ -147,8 +153,7 @@ impl BrokerServer {
         self.channels.push(Arc::clone(&channel));
         // In memory timed work never blocks and rides on a handler thread. On disk it waits for syncs, which no request may wait
         // for (D12), so it has one thread of its own.
-        let background = (!broker.in_memory).then(|| Arc::new(RequestChannel::new(1)));
-        self.channels.extend(background.clone());
+        let background = (!broker.in_memory).then(|| Arc::clone(&broker.replicas));
 
         let shared = Shared {
             service: Arc::clone(&service),
@@ -176,8 +181,8 @@ impl BrokerServer {
             let timed = n == 0 && background.is_none();
             self.spawn(format!("rohrpost-io-{n}"), move || run_handler(&*service, &channel, timed))?;
         }
-        if let Some(background) = background {
-            self.spawn("rohrpost-background".to_owned(), move || run_handler(&*service, &background, true))?;
+        if let Some(replicas) = background {
+            self.spawn("rohrpost-background".to_owned(), move || replicas.run_timed_work())?;
         }
         for (n, thread) in network.into_iter().enumerate() {
             self.spawn(format!("rohrpost-net-{n}"), move || thread.run())?;
@@ -256,10 +261,16 @@ impl BrokerServer {
         self.broker().replicas.sync().map_err(|failures| StopError { failures })
     }
 
-    /// Why the data directory is offline, if it is (D30). The broker goes on and answers KAFKA_STORAGE_ERROR.
+    /// Why a data directory is offline, if one is (D30). The broker goes on, and answers KAFKA_STORAGE_ERROR for what lies there.
     pub fn storage_failure(&self) -> Option<String> {
-        let health = self.broker().replicas.dir().health();
-        health.is_offline().then(|| health.reason().unwrap_or_else(|| "a disk error".to_owned()))
+        let health = self.dirs.iter().map(|dir| dir.health()).find(|health| health.is_offline())?;
+        Some(health.reason().unwrap_or_else(|| "a disk error".to_owned()))
+    }
+
+    /// What a clock that is moved by hand moves.
+    pub(crate) fn timed(&self) -> Weak<dyn Timed> {
+        let replicas: Arc<dyn Timed> = self.broker().replicas.clone();
+        Arc::downgrade(&replicas)
     }
 
     /// Stops accepting, closes the connections, syncs and closes every log, and marks the directory as cleanly stopped.
@@ -275,34 +286,46 @@ impl BrokerServer {
     pub fn abandon(mut self) {
         self.stop_threads();
         self.broker = None;
+        self.controller = None;
+        self.dirs.clear();
     }
 
     fn shut_down(&mut self) -> Result<(), StopError> {
         self.stop_threads(); // N15
-        let (Some(broker), Some(controller), Some(dir)) =
-            (self.broker.take(), self.controller.take(), self.dir.take())
-        else {
+        let (Some(broker), Some(controller)) = (self.broker.take(), self.controller.take()) else {
             return Ok(());
         };
-        let failed = |error: String| StopError { failures: vec![error] };
         let mut logs = broker.replicas.take_logs();
         let epoch = broker.broker_epoch;
+        let threads = broker.config.num_recovery_threads_per_data_dir;
         drop(broker);
+        let mut failures = Vec::new();
         // it has no high watermark of its own: what is in it is committed
-        let metadata_log = controller.stop().map(|log| {
-            let end = log.log_end_offset();
-            ((CLUSTER_METADATA_TOPIC.to_owned(), 0), log, end)
-        });
-        let metadata_failed = metadata_log.is_none();
-        logs.extend(metadata_log);
-        drop(controller);
-        if metadata_failed {
-            return Err(failed("the metadata log had failed; the next start recovers".to_owned()));
+        match controller.stop() {
+            Some(log) => {
+                let end = log.log_end_offset();
+                logs[self.metadata_dir].push(((CLUSTER_METADATA_TOPIC.to_owned(), 0), log, end));
+            }
+            None => failures.push("the metadata log had failed; the next start recovers".to_owned()),
         }
-        // D21. Threads, waiters and the controller are gone, so this is the last reference; the lock goes with it
-        let dir =
-            Arc::into_inner(dir).ok_or_else(|| failed("the data directory is still in use".to_owned()))?;
-        dir.close(logs, epoch).map_err(|error| failed(error.to_string()))
+        let metadata_failed = !failures.is_empty();
+        drop(controller);
+        let dirs = std::mem::take(&mut self.dirs);
+        for (index, (dir, logs)) in dirs.into_iter().zip(logs).enumerate() {
+            // D21. Threads, waiters and the controller are gone, so this is the last reference; the lock goes with it
+            let Some(dir) = Arc::into_inner(dir) else {
+                failures.push("a data directory is still in use".to_owned());
+                continue;
+            };
+            if metadata_failed && index == self.metadata_dir {
+                continue; // no marker: it has lost a log
+            }
+            // D30: one that has failed does not keep the others from a clean stop
+            if let Err(error) = dir.close_with(logs, epoch, threads) {
+                failures.push(error.to_string());
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(StopError { failures }) }
     }
 
     pub(crate) fn broker(&self) -> &Arc<Broker> {
@@ -320,11 +343,15 @@ impl BrokerServer {
         for channel in &self.channels {
             channel.stop();
         }
-        for thread in self.threads.drain(..) {
+        let join = |thread: JoinHandle<()>| {
             if thread.join().is_err() {
                 tracing::error!("a thread of the broker had panicked");
             }
+        };
+        if let Some(broker) = &self.broker {
+            broker.replicas.stop();
         }
+        self.threads.drain(..).for_each(join);
         // what was on its way between the threads when they ended: a wait that is not cancelled keeps its partitions
         for channel in &self.channels {
             channel.stop();
@@ -403,89 +430,67 @@ impl Broker {
 
     /// The wall clock, ms since 1970.
     pub(crate) fn now_ms(&self) -> i64 {
-        now_ms()
+        self.clock.now_ms()
     }
 
-    /// Timed work: checkpoints (D13), background syncs of closed segments (D11), forgetting producers (I9), removing deleted
-    /// logs (D26). Returns when to be called again.
+    /// Timed work, in memory: on a data directory a thread of its own does it. Returns when to be called again.
     pub(crate) fn tick(&self, now: Instant) -> Instant {
-        let mut due = self.schedule.lock();
-        let config = &self.config;
-        let replicas = &self.replicas;
-        let run =
-            |at: &mut Instant, interval_ms: u64, work: &dyn Fn() -> Result<(), rohrpost_log::LogError>| {
-                if now < *at {
-                    return;
-                }
-                *at = now + Duration::from_millis(interval_ms.clamp(1, INTERVAL_MAX_MS));
-                // an error has taken the directory offline and was logged there (D30); work is tried again with the next interval
-                if let Err(error) = work() {
-                    tracing::debug!(%error, "timed work failed");
-                    replicas.note_storage_error();
-                }
-            };
-        let expiration = describe::producer_id_expiration_ms(config, &self.metadata.image());
-        run(&mut due.expire_producers, config.producer_id_expiration_check_interval_ms, &|| {
-            replicas.expire_producers(now_ms(), expiration); // I9
-            Ok(())
-        });
-        if self.in_memory {
-            return due.expire_producers;
-        }
-        run(&mut due.flush, FLUSH_CHECK_INTERVAL_MS, &|| replicas.flush_what_is_due());
-        run(&mut due.high_watermarks, config.replica_high_watermark_checkpoint_interval_ms, &|| {
-            replicas.checkpoint_high_watermarks()
-        });
-        run(&mut due.recovery_points, config.log_flush_offset_checkpoint_interval_ms, &|| {
-            replicas.checkpoint_recovery_points()
-        });
-        run(&mut due.log_starts, config.log_flush_start_offset_checkpoint_interval_ms, &|| {
-            replicas.checkpoint_log_starts()
-        });
-        run(&mut due.remove_deleted, FLUSH_CHECK_INTERVAL_MS, &|| replicas.remove_deleted(now));
-        let all = [
-            due.expire_producers,
-            due.flush,
-            due.high_watermarks,
-            due.recovery_points,
-            due.log_starts,
-            due.remove_deleted,
-        ];
-        all.into_iter().min().unwrap_or(now)
+        let next_ms = self.replicas.run_due();
+        // a clock that is moved by hand does the work itself
+        self.clock.wake_at(next_ms).unwrap_or(now + NOT_BY_TIME)
     }
 }
 
-/// How often `flush.ms`, closed segments and deleted directories are looked at.
-const FLUSH_CHECK_INTERVAL_MS: u64 = 1_000;
-/// Longer intervals mean "never".
-const INTERVAL_MAX_MS: u64 = 365 * 24 * 3_600_000;
+const NOT_BY_TIME: Duration = Duration::from_secs(24 * 3600);
 
-impl Schedule {
-    /// Checkpoints begin after `log.initial.task.delay.ms` (D13).
-    fn new(config: &BrokerConfig, now: Instant) -> Self {
-        let first = now + Duration::from_millis(config.log_initial_task_delay_ms.min(INTERVAL_MAX_MS));
-        let expire = config.producer_id_expiration_check_interval_ms.clamp(1, INTERVAL_MAX_MS);
-        Self {
-            high_watermarks: first,
-            recovery_points: first,
-            log_starts: first,
-            expire_producers: now + Duration::from_millis(expire),
-            flush: now + Duration::from_millis(FLUSH_CHECK_INTERVAL_MS),
-            remove_deleted: now,
-        }
+/// Takes all data directories, and says which has the metadata log: `metadata.log.dir`, or the first.
+fn open_dirs(
+    config: &BrokerConfig,
+    storage: &Arc<dyn Storage>,
+) -> Result<(Vec<Arc<LogDir>>, usize), StartError> {
+    let memory = [PathBuf::from("memory")];
+    let paths = if config.is_in_memory() { &memory[..] } else { &config.log_dirs[..] };
+    let metadata = config.metadata_log_dir.as_ref().and_then(|dir| paths.iter().position(|path| path == dir));
+    let metadata = metadata.unwrap_or(0);
+    let mut dirs: Vec<Option<Arc<LogDir>>> = vec![None; paths.len()];
+    // the metadata directory says which cluster all belong to
+    let mut cluster_id = None;
+    for index in std::iter::once(metadata).chain((0..paths.len()).filter(|index| *index != metadata)) {
+        let dir = open_dir(config, Arc::clone(storage), &paths[index], cluster_id.clone())?;
+        cluster_id = Some(dir.meta().cluster_id.clone());
+        dirs[index] = Some(Arc::new(dir));
     }
-}
-
-fn open_dir(config: &BrokerConfig, storage: Arc<dyn Storage>) -> Result<LogDir, StartError> {
-    let path = match config.log_dirs.first() {
-        None => "memory",
-        Some(path) => path.to_str().ok_or_else(|| {
-            StartError::Config(format!("the path of the data directory {} is not UTF-8", path.display()))
-        })?,
+    let dirs: Vec<Arc<LogDir>> = dirs.into_iter().flatten().collect();
+    // a new metadata log beside an old one would make strangers of all partitions
+    let has_metadata = |dir: &Arc<LogDir>| {
+        let partitions = dir.partitions().map_err(|error| StartError::Storage(error.to_string()))?;
+        Ok(partitions.iter().any(|found| found.topic == CLUSTER_METADATA_TOPIC))
     };
+    if !has_metadata(&dirs[metadata])? {
+        for dir in &dirs {
+            if has_metadata(dir)? {
+                return Err(StartError::Config(format!(
+                    "the metadata log lies in {}; name that directory first in log.dirs, or in metadata.log.dir",
+                    dir.path()
+                )));
+            }
+        }
+    }
+    Ok((dirs, metadata))
+}
+
+fn open_dir(
+    config: &BrokerConfig,
+    storage: Arc<dyn Storage>,
+    path: &Path,
+    cluster_id: Option<String>,
+) -> Result<LogDir, StartError> {
+    let path = path.to_str().ok_or_else(|| {
+        StartError::Config(format!("the path of the data directory {} is not UTF-8", path.display()))
+    })?;
     let identity = Identity {
         node_id: config.node_id,
-        cluster_id: None,
+        cluster_id,
         new_cluster_id: random_id(),
         new_directory_id: random_id(),
     };
@@ -495,19 +500,39 @@ fn open_dir(config: &BrokerConfig, storage: Arc<dyn Storage>) -> Result<LogDir, 
     })
 }
 
+/// A directory that this broker had at its last start and has no more: its partitions begin anew, empty, elsewhere.
+fn warn_of_missing_dirs(config: &BrokerConfig, metadata: &dyn MetadataSource, dirs: &[Arc<LogDir>]) {
+    let image = metadata.image();
+    let Some(before) = image.broker(config.node_id).filter(|_| !config.is_in_memory()) else { return };
+    let missing = before.log_dirs.iter().filter(|id| dirs.iter().all(|dir| dir.meta().directory_id != id.0));
+    for id in missing {
+        tracing::error!(
+            directory_id = %id,
+            "a data directory of the last start is not named in log.dirs; partitions that lie there begin anew, empty, in              another one. Stop, and name it again, if that is not meant"
+        );
+    }
+}
+
 /// Opens the metadata log and starts the controller of this process on it.
-fn start_controller(config: &BrokerConfig, dir: &LogDir) -> Result<LocalController, StartError> {
+fn start_controller(
+    config: &BrokerConfig,
+    dir: &LogDir,
+    clock: &Arc<dyn Clock>,
+) -> Result<LocalController, StartError> {
     let log_config = MetadataLog::config(config.metadata_log_segment_bytes);
     let topic_id = CLUSTER_METADATA_TOPIC_ID.0;
     let log = dir
-        .open_log(CLUSTER_METADATA_TOPIC, 0, topic_id, log_config, now_ms(), fastrand::u64(..))
+        .open_log(CLUSTER_METADATA_TOPIC, 0, topic_id, log_config, clock.now_ms(), fastrand::u64(..))
         .map_err(|error| StartError::Storage(error.to_string()))?;
     LocalController::start(StartOptions {
         cluster_id: dir.meta().cluster_id.clone(),
         settings: ControllerSettings::from(config),
         log: MetadataLog::new(log),
         seed: fastrand::u64(..),
-        clock: Box::new(now_ms),
+        clock: Box::new({
+            let clock = Arc::clone(clock);
+            move || clock.now_ms()
+        }),
     })
     .map_err(StartError::metadata)
 }
@@ -516,7 +541,8 @@ fn start_controller(config: &BrokerConfig, dir: &LogDir) -> Result<LocalControll
 fn register(
     config: &BrokerConfig,
     metadata: &dyn MetadataSource,
-    dir: &LogDir,
+    dirs: &[Arc<LogDir>],
+    metadata_dir: usize,
     listeners: &[(SocketAddr, EndPoint)],
 ) -> Result<i64, StartError> {
     let registration = BrokerRegistration {
@@ -529,8 +555,8 @@ fn register(
             FeatureRange { min: METADATA_VERSION, max: METADATA_VERSION },
         )],
         rack: config.broker_rack.clone(),
-        log_dirs: vec![Uuid(dir.meta().directory_id)],
-        previous_broker_epoch: dir.last_broker_epoch().unwrap_or(-1),
+        log_dirs: dirs.iter().map(|dir| Uuid(dir.meta().directory_id)).collect(),
+        previous_broker_epoch: dirs[metadata_dir].last_broker_epoch().unwrap_or(-1),
     };
     let broker_epoch = metadata.register_broker(&registration).map_err(StartError::metadata)?;
     let heartbeat = BrokerHeartbeat {
@@ -554,8 +580,4 @@ fn first<T>(results: Vec<Result<T, crate::controller::ApiError>>) -> Result<T, T
 /// Sixteen random bytes, none of the reserved ids (D4).
 fn random_id() -> [u8; 16] {
     fastrand::u128(1 << 64..).to_be_bytes()
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

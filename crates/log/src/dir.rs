@@ -378,19 +378,30 @@ impl LogDir {
         logs: impl IntoIterator<Item = ((String, i32), Log, i64)>,
         broker_epoch: i64,
     ) -> Result<(), LogError> {
+        self.close_with(logs, broker_epoch, 1)
+    }
+
+    /// [`close`](LogDir::close) that syncs so many logs at a time (`num.recovery.threads.per.data.dir`).
+    ///
+    /// # Errors
+    /// As `close`.
+    pub fn close_with(
+        &self,
+        logs: impl IntoIterator<Item = ((String, i32), Log, i64)>,
+        broker_epoch: i64,
+        threads: usize,
+    ) -> Result<(), LogError> {
         // D21
         self.health.check()?;
         let logs: Vec<_> = logs.into_iter().collect();
         self.write_high_watermarks(
             logs.iter().map(|((topic, partition), _, hw)| (topic.as_str(), *partition, *hw)),
         )?;
-        let (mut points, mut starts) = (Offsets::new(), Offsets::new());
-        for (key, log, _) in logs {
-            if let Some(start) = log.log_start_checkpoint() {
-                starts.insert(key.clone(), start);
-            }
-            points.insert(key, log.close()?);
-        }
+        let starts: Offsets = logs
+            .iter()
+            .filter_map(|(key, log, _)| Some((key.clone(), log.log_start_checkpoint()?)))
+            .collect();
+        let points = close_all(logs.into_iter().map(|(key, log, _)| (key, log)).collect(), threads)?;
         self.write_recovery_points(
             points.iter().map(|((topic, partition), at)| (topic.as_str(), *partition, *at)),
         )?;
@@ -427,6 +438,36 @@ impl LogDir {
         let result = self.storage.list(&self.path).map_err(|e| LogError::storage("listing", &self.path, e));
         Ok(self.health.note(result)?.into_iter().filter(|e| e.is_dir).map(|e| e.name).collect())
     }
+}
+
+/// Closes logs, so many at a time; their recovery points.
+fn close_all(logs: Vec<((String, i32), Log)>, threads: usize) -> Result<Offsets, LogError> {
+    let threads = threads.clamp(1, logs.len().max(1));
+    let waiting = Mutex::new(logs.into_iter());
+    let closed = Mutex::new(Ok(Offsets::new()));
+    let work = || {
+        loop {
+            let next = waiting.lock().next();
+            let Some((key, log)) = next else { return };
+            let point = log.close();
+            let mut closed = closed.lock();
+            match (&mut *closed, point) {
+                (Ok(points), Ok(point)) => {
+                    points.insert(key, point);
+                }
+                (Ok(_), Err(error)) => *closed = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        // One of the threads is this one.
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    closed.into_inner()
 }
 
 /// `<topic>-<partition>`.

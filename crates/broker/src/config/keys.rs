@@ -89,7 +89,6 @@ const METRICS: &str = "the broker gives out no metrics yet";
 const METADATA_LOG: &str = "the metadata log is kept whole; there are no snapshots of it yet";
 const PURGATORY: &str = "a waiting request is removed when it ends, so nothing is left to purge";
 const UNSTABLE: &str = "there are no unstable versions in this broker";
-const BACKGROUND: &str = "timed work has one thread";
 const DIRECTORIES: &str = "replicas are not moved between data directories, and no other broker takes over";
 const CLASSES: &str = "Java classes cannot be loaded";
 const TOKENS: &str = "delegation tokens are not served";
@@ -108,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored("early.start.listeners", Text, SECURITY),
     honoured("num.network.threads", int(1)),
     honoured("num.io.threads", int(1)),
-    ignored("background.threads", int(1), BACKGROUND),
+    honoured("background.threads", int(1)),
     honoured("queued.max.requests", int(1)),
     honoured("queued.max.request.bytes", long(i64::MIN)),
     honoured("socket.send.buffer.bytes", int(i32::MIN as i64)),

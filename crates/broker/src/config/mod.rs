@@ -33,8 +33,10 @@ pub struct BrokerConfig {
     pub node_id: i32,
     /// `broker.rack`.
     pub broker_rack: Option<String>,
-    /// `log.dirs` or `log.dir`: at most one directory for now. Empty: everything is in memory.
+    /// `log.dirs` or `log.dir`. Empty: everything is in memory.
     pub log_dirs: Vec<PathBuf>,
+    /// `metadata.log.dir`: which of them has the metadata log; the first if not given.
+    pub metadata_log_dir: Option<PathBuf>,
     /// `listeners`, without those of `controller.listener.names`: the controller is in this process.
     pub listeners: Vec<Listener>,
     /// `advertised.listeners`; empty: the listeners with the ports really bound.
@@ -43,6 +45,8 @@ pub struct BrokerConfig {
     pub num_network_threads: usize,
     /// `num.io.threads`.
     pub num_io_threads: usize,
+    /// `background.threads`: at most so many threads wait for syncs; there is none before the first sync.
+    pub background_threads: usize,
     /// `queued.max.requests`: size of the request queue.
     pub queued_max_requests: usize,
     /// `queued.max.request.bytes`: memory of queued frames; `None` = no limit (-1).

@@ -145,11 +145,13 @@ impl Reader {
             node_id: self.node_id(),
             broker_rack: self.text("broker.rack"),
             log_dirs: self.log_dirs(),
+            metadata_log_dir: self.text("metadata.log.dir").map(PathBuf::from),
             listeners: bound,
             advertised_listeners: advertised,
             inter_broker_listener: inter_broker,
             num_network_threads: self.number("num.network.threads", 3) as usize,
             num_io_threads: self.number("num.io.threads", 8) as usize,
+            background_threads: self.number("background.threads", 10) as usize,
             queued_max_requests: self.number("queued.max.requests", 500) as usize,
             queued_max_request_bytes: self.limit("queued.max.request.bytes", -1).filter(|bytes| *bytes > 0),
             socket_send_buffer_bytes: self.limit("socket.send.buffer.bytes", 102_400).map(|n| n as usize),
@@ -242,12 +244,12 @@ impl Reader {
         let key = if self.set.contains_key("log.dirs") { "log.dirs" } else { "log.dir" };
         let dirs: Vec<PathBuf> =
             value::list(self.set.get(key).map_or("", String::as_str)).map(PathBuf::from).collect();
-        if dirs.len() > 1 {
-            self.problem(key, "several data directories are not implemented; name one");
+        if dirs.iter().enumerate().any(|(n, dir)| dirs[..n].contains(dir)) {
+            self.problem(key, "names a directory twice");
         }
         let elsewhere = self.text("metadata.log.dir").map(PathBuf::from);
         if elsewhere.is_some_and(|dir| !dirs.contains(&dir)) {
-            self.problem("metadata.log.dir", "must be the data directory; another one is not implemented");
+            self.problem("metadata.log.dir", "must be one of log.dirs; another directory is not implemented");
         }
         dirs
     }

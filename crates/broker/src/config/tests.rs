@@ -193,6 +193,7 @@ fn defaults_are_kafkas() {
         "producer.id.expiration.check.interval.ms",
         config.producer_id_expiration_check_interval_ms.to_string(),
     );
+    expect("background.threads", config.background_threads.to_string());
     expect("num.recovery.threads.per.data.dir", config.num_recovery_threads_per_data_dir.to_string());
     expect("log.initial.task.delay.ms", config.log_initial_task_delay_ms.to_string());
     expect("log.retention.check.interval.ms", config.log_retention_check_interval_ms.to_string());
@@ -403,7 +404,8 @@ fn listeners_take_names_ports_and_ipv6() {
         ("listeners", "PLAINTEXT://:70000"),
         ("advertised.listeners", "OTHER://h:1"),
         ("advertised.listeners", "PLAINTEXT://0.0.0.0:1"),
-        ("log.dirs", "/a,/b"),
+        ("log.dirs", "/a,/b,/a"),
+        ("metadata.log.dir", "/c"),
         ("default.replication.factor", "0"),
     ] {
         let error = BrokerConfig::from_pairs([(key, bad)]).unwrap_err();

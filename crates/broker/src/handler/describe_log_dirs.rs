@@ -1,4 +1,4 @@
-//! DescribeLogDirs (35): the data directory and the size of each replica in it.
+//! DescribeLogDirs (35): the data directories and the size of each replica in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,8 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
     });
     let replicas = broker.replicas();
     let all = replicas.all();
-    let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    let mut by_dir: Vec<BTreeMap<&str, Vec<DescribeLogDirsPartition>>> =
+        replicas.log_dirs().map(|_| BTreeMap::new()).collect();
     for partition in &all {
         let (name, partition_index) = (&**partition.topic(), partition.index());
         if asked.as_ref().is_some_and(|asked| !asked.contains(&(name, partition_index))) {
@@ -31,27 +32,29 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
         }
         // a log that could not be opened has no size
         let Some((size_bytes, lag)) = partition.size() else { continue };
-        topics.entry(name).or_default().push(DescribeLogDirsPartition {
+        by_dir[partition.dir()].entry(name).or_default().push(DescribeLogDirsPartition {
             partition_index,
             partition_size: i64::try_from(size_bytes).unwrap_or(i64::MAX),
             offset_lag: lag,
             ..Default::default()
         });
     }
-    let offline = replicas.dir().health().is_offline();
-    let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic {
-        name,
-        partitions,
-        ..Default::default()
+    let results = replicas.log_dirs().zip(by_dir).map(|(dir, topics)| {
+        let offline = dir.health().is_offline();
+        let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic {
+            name,
+            partitions,
+            ..Default::default()
+        });
+        DescribeLogDirsResult {
+            // D30
+            error_code: if offline { ErrorCode::KAFKA_STORAGE_ERROR } else { ErrorCode::NONE },
+            log_dir: dir.path(),
+            topics: if offline { Vec::new() } else { topics.collect() },
+            // the size of the volume is not known here: -1
+            ..Default::default()
+        }
     });
-    let result = DescribeLogDirsResult {
-        // D30
-        error_code: if offline { ErrorCode::KAFKA_STORAGE_ERROR } else { ErrorCode::NONE },
-        log_dir: replicas.dir().path(),
-        topics: if offline { Vec::new() } else { topics.collect() },
-        // the size of the volume is not known here: -1
-        ..Default::default()
-    };
-    let response = DescribeLogDirsResponse { results: vec![result], ..Default::default() };
+    let response = DescribeLogDirsResponse { results: results.collect(), ..Default::default() };
     respond(&response, version, correlation_id)
 }

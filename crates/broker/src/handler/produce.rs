@@ -2,7 +2,8 @@
 //!
 //! The batches are not copied on their way (L14): the request is decoded in the frame's buffer, each batch is remembered by where it
 //! lies, and then handed to the log as `&mut` part of that buffer, which writes base offset and leader epoch into it and the
-//! bytes into the file. With acks=all the answer waits for the followers as a [`DelayedProduce`], if there are any to wait for.
+//! bytes into the file. With acks=all the answer waits for the followers as a [`DelayedProduce`], if there are any to wait for; in
+//! synced mode with acks=1, too, for the disk (U3).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,12 +21,14 @@ use super::{Broker, Frame, INTERNAL_TOPICS, Mode, Outcome, range_in, read, respo
 use crate::metadata::MetadataImage;
 use crate::network::Responder;
 use crate::purgatory::{Awaited, DelayedProduce, Watched};
-use crate::replica::{AppendFailure, Appended, Partition};
+use crate::replica::{AppendFailure, Appended, OwnLog, Partition};
 
 /// From this version on topics go by id.
 const TOPIC_IDS_SINCE: i16 = 13;
 /// The acks of a producer that waits for all in-sync replicas.
 const ACKS_ALL: i16 = -1;
+/// The acks of a producer that waits for nothing.
+const ACKS_NONE: i16 = 0;
 /// From this version on an answer may name the new leader (P13).
 const LEADER_HINT_SINCE: i16 = 10;
 
@@ -87,10 +90,11 @@ pub(super) fn handle(
         match partition.append(batch, plan.acks, checks, now_ms) {
             Ok(appended) => {
                 touched.push(Arc::clone(partition));
-                let settled = if plan.acks == ACKS_ALL {
-                    appended.committed.status_of(appended.required_offset)
-                } else {
-                    Some(ErrorCode::NONE)
+                let settled = match plan.acks {
+                    ACKS_ALL => appended.committed.status_of(appended.required_offset),
+                    ACKS_NONE => Some(ErrorCode::NONE),
+                    // U3: in synced mode this broker's own disk is waited for
+                    _ => appended.own.status_of(appended.required_offset),
                 };
                 is_open |= settled.is_none();
                 item.step = Step::Appended(appended, settled.unwrap_or(ErrorCode::REQUEST_TIMED_OUT));
@@ -106,7 +110,7 @@ pub(super) fn handle(
     }
     // P10: with one replica the high watermark has moved with the append, so nothing is open and the answer leaves now. W8
     let outcome = if is_open && plan.timeout_ms > 0 {
-        Ok(wait_for_followers(&context, plan, frame.bytes(), &touched))
+        Ok(wait_for_commit(&context, plan, frame.bytes(), &touched))
     } else {
         answer(
             context.broker,
@@ -125,8 +129,9 @@ pub(super) fn handle(
     outcome
 }
 
-/// P9: acks=all, and at least one batch that was appended is not committed yet.
-fn wait_for_followers(
+/// P9: acks=all, and at least one batch that was appended is not committed yet; or acks=1, and one is not on this broker's disk
+/// yet (U3).
+fn wait_for_commit(
     context: &ProduceContext<'_>,
     mut plan: Plan,
     frame: &[u8],
@@ -136,10 +141,15 @@ fn wait_for_followers(
         Step::Appended(appended, _) => Some(appended),
         Step::Append(..) | Step::Failed(_) => None,
     });
-    let awaited = appended.zip(touched).map(|(appended, partition)| Awaited {
-        partition: Arc::clone(partition) as Arc<dyn Watched>,
-        required_offset: appended.required_offset,
-        first_look: appended.committed,
+    let acks_all = plan.acks == ACKS_ALL;
+    let awaited = appended.zip(touched).map(|(appended, partition)| {
+        let partition: Arc<dyn Watched> = if acks_all {
+            Arc::clone(partition) as Arc<dyn Watched>
+        } else {
+            Arc::new(OwnLog(Arc::clone(partition)))
+        };
+        let first_look = if acks_all { appended.committed } else { appended.own };
+        Awaited { partition, required_offset: appended.required_offset, first_look }
     });
     let awaited = awaited.collect();
     let timeout_ms = plan.timeout_ms;

@@ -1,61 +1,38 @@
-//! Which partitions this broker hosts. Follows the metadata image: opens logs, closes them, deletes them; and keeps the
-//! checkpoints.
+//! Which partitions this broker hosts. Follows the metadata image: opens logs, closes them, deletes them. What is done in
+//! time (checkpoints, retention) is in `timed.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rohrpost_log::{Log, LogConfig, LogDir, LogError};
 use rohrpost_protocol::{ErrorCode, Uuid};
 
+use super::dirs::{DataDirs, Removal};
+use super::flusher::Flusher;
 use super::partition::{InSync, Partition, Role};
-use crate::config::{BrokerConfig, TopicDefaults};
+use super::schedule::Schedule;
+use super::timed;
+use super::upkeep::Upkeep;
+use crate::clock::Clock;
+use crate::config::{BrokerConfig, TopicDefaults, describe};
 use crate::metadata::{CLUSTER_METADATA_TOPIC, MetadataDelta, MetadataImage, PartitionImage, TopicImage};
 
 /// The replicas of one broker.
 pub(crate) struct ReplicaManager {
     node_id: i32,
-    dir: Arc<LogDir>,
+    pub(super) dirs: DataDirs,
+    in_memory: bool,
+    config: BrokerConfig,
     /// What a topic's settings fall back on: the broker's configuration, and on top what was set while it runs (M9).
-    configured: TopicDefaults,
     defaults: RwLock<TopicDefaults>,
-    now_ms: fn() -> i64,
+    pub(super) clock: Arc<dyn Clock>,
     topics: RwLock<Topics>,
-    written: Checkpoints,
-    /// Waiters were told that the directory is offline.
-    offline_told: AtomicBool,
-    /// Directories of deleted partitions, and when each is removed (D26).
-    deleted: Mutex<VecDeque<(Instant, String)>>,
-}
-
-/// What the checkpoint files hold, so that an idle broker writes nothing.
-#[derive(Default)]
-struct Checkpoints {
-    high_watermarks: Checkpoint,
-    recovery_points: Checkpoint,
-    log_starts: Checkpoint,
-}
-
-#[derive(Default)]
-struct Checkpoint(Mutex<Vec<(String, i32, i64)>>);
-
-impl Checkpoint {
-    fn update<'a>(
-        &self,
-        entries: impl Iterator<Item = (&'a str, i32, i64)>,
-        write: impl FnOnce(Vec<(&str, i32, i64)>) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
-        let entries: Vec<(String, i32, i64)> =
-            entries.map(|(topic, partition, at)| (topic.to_owned(), partition, at)).collect();
-        let mut written = self.0.lock();
-        if *written != entries {
-            write(entries.iter().map(|(topic, partition, at)| (topic.as_str(), *partition, *at)).collect())?;
-            *written = entries;
-        }
-        Ok(())
-    }
+    pub(super) flusher: Arc<Flusher>,
+    pub(super) schedule: Mutex<Schedule>,
+    /// `producer.id.expiration.ms` as it is now (I9).
+    pub(super) producer_id_expiration_ms: AtomicI64,
 }
 
 #[derive(Default)]
@@ -72,25 +49,33 @@ struct Hosted {
 }
 
 impl ReplicaManager {
-    pub(crate) fn new(config: &BrokerConfig, dir: Arc<LogDir>, now_ms: fn() -> i64) -> Self {
-        // left over from deletions that a stop has cut short: their delay has had its chance
-        let deleted = dir.deleted().unwrap_or_default().into_iter().map(|name| (Instant::now(), name));
-        Self {
+    /// The replicas in these directories; `dirs` in the order of the configuration, at least one.
+    ///
+    /// # Errors
+    /// What is wrong with the directories.
+    pub(crate) fn new(
+        config: &BrokerConfig,
+        dirs: Vec<Arc<LogDir>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        let now_ms = clock.monotonic_ms();
+        Ok(Self {
             node_id: config.node_id,
-            deleted: Mutex::new(deleted.collect()),
-            dir,
-            configured: config.topic_defaults.clone(),
+            dirs: DataDirs::new(dirs, now_ms)?,
+            in_memory: config.is_in_memory(),
             defaults: RwLock::new(config.topic_defaults.clone()),
-            now_ms,
+            flusher: Arc::new(Flusher::new(config.background_threads, Arc::clone(&clock))),
+            schedule: Mutex::new(Schedule::new(timed::periods(config), now_ms)),
+            clock,
             topics: RwLock::default(),
-            written: Checkpoints::default(),
-            offline_told: AtomicBool::new(false),
-        }
+            producer_id_expiration_ms: AtomicI64::new(config.producer_id_expiration_ms),
+            config: config.clone(),
+        })
     }
 
-    /// The data directory.
-    pub(crate) fn dir(&self) -> &LogDir {
-        &self.dir
+    /// The data directories, in the order of the configuration. [`Partition::dir`] is a place in it.
+    pub(crate) fn log_dirs(&self) -> impl Iterator<Item = &LogDir> {
+        self.dirs.iter().map(|dir| dir.log_dir())
     }
 
     /// A partition by topic name.
@@ -128,11 +113,12 @@ impl ReplicaManager {
         for deletion in &delta.topics_deleted {
             self.delete(&deletion.topic);
         }
+        let mut opened = self.open_all(delta);
         for topic in &delta.topics_created {
-            self.host(topic, None);
+            self.host(topic, None, &mut opened);
         }
         for change in &delta.partitions_changed {
-            self.host(&change.topic, Some(change.partition));
+            self.host(&change.topic, Some(change.partition), &mut opened);
         }
         for topic in &delta.configs_changed {
             self.reconfigure(topic);
@@ -144,15 +130,62 @@ impl ReplicaManager {
 
     /// M9: what was set for brokers counts from now on. False if that concerns no topic here.
     fn take_defaults(&self, image: &MetadataImage) -> bool {
-        let defaults = self.configured.overlay(image, self.node_id);
+        let expiration_ms = describe::producer_id_expiration_ms(&self.config, image);
+        self.producer_id_expiration_ms.store(expiration_ms, Ordering::Relaxed);
+        let defaults = self.config.topic_defaults.overlay(image, self.node_id);
         let mut current = self.defaults.write();
         let changed = *current != defaults;
         *current = defaults;
         changed
     }
 
-    /// Opens or updates the replicas that this broker has of a topic; with `only` just that partition changed.
-    fn host(&self, topic: &Arc<TopicImage>, only: Option<i32>) {
+    /// Opens the logs of all new replicas in a change, `num.recovery.threads.per.data.dir` at a time in each directory (D15).
+    fn open_all(&self, delta: &MetadataDelta) -> Opened {
+        let mut by_dir: Vec<Vec<(Arc<TopicImage>, i32)>> = vec![Vec::new(); self.dirs.len()];
+        let mut count = 0;
+        for topic in &delta.topics_created {
+            for (index, image) in topic.partitions.iter().enumerate() {
+                if image.has_replica(self.node_id) {
+                    let dir = self.dirs.place(&topic.name, index as i32);
+                    by_dir[dir].push((Arc::clone(topic), index as i32));
+                    count += 1;
+                }
+            }
+        }
+        let opened = Mutex::new(Opened::with_capacity(count));
+        let open = |dir: usize, (topic, index): (Arc<TopicImage>, i32)| {
+            if let Some(image) = topic.partitions.get(index as usize) {
+                let partition = Arc::new(self.open(&topic, index, image, dir));
+                opened.lock().insert((topic.id, index), partition);
+            }
+        };
+        if count <= 1 || self.in_memory {
+            for (dir, jobs) in by_dir.into_iter().enumerate() {
+                jobs.into_iter().for_each(|job| open(dir, job));
+            }
+            return opened.into_inner();
+        }
+        std::thread::scope(|scope| {
+            for (dir, jobs) in by_dir.into_iter().enumerate() {
+                let threads = self.config.num_recovery_threads_per_data_dir.min(jobs.len());
+                let jobs = Arc::new(Mutex::new(jobs.into_iter()));
+                for _ in 0..threads {
+                    let (jobs, open) = (Arc::clone(&jobs), &open);
+                    scope.spawn(move || {
+                        loop {
+                            let job = jobs.lock().next();
+                            let Some(job) = job else { return };
+                            open(dir, job);
+                        }
+                    });
+                }
+            }
+        });
+        opened.into_inner()
+    }
+
+    /// Adds the replicas that this broker has of a topic, or updates them; with `only` just that partition changed.
+    fn host(&self, topic: &Arc<TopicImage>, only: Option<i32>, opened: &mut Opened) {
         let before = self.topics.read().by_id.get(&topic.id).cloned();
         let partitions = topic.partitions.iter().enumerate().map(|(index, image)| {
             let known = before.as_ref().and_then(|hosted| hosted.partitions.get(index)).cloned().flatten();
@@ -164,7 +197,12 @@ impl ReplicaManager {
                     }
                     here.then_some(partition)
                 }
-                None => here.then(|| Arc::new(self.open(topic, index as i32, image))),
+                None => here.then(|| {
+                    opened.remove(&(topic.id, index as i32)).unwrap_or_else(|| {
+                        let dir = self.dirs.place(&topic.name, index as i32);
+                        Arc::new(self.open(topic, index as i32, image, dir))
+                    })
+                }),
             }
         });
         let hosted = Arc::new(Hosted { id: topic.id, partitions: partitions.collect() });
@@ -173,17 +211,26 @@ impl ReplicaManager {
         topics.by_id.insert(topic.id, hosted);
     }
 
-    fn open(&self, topic: &TopicImage, index: i32, image: &PartitionImage) -> Partition {
+    fn open(&self, topic: &TopicImage, index: i32, image: &PartitionImage, dir: usize) -> Partition {
+        let log_dir = self.dirs.get(dir).log_dir();
         let open = || {
             let config = self.log_config(topic);
+            let synced = config.flush_messages == 1 && !self.in_memory;
+            let now_ms = self.clock.now_ms();
             // L1: partition.metadata is on disk before the first append
-            self.dir.open_log(&topic.name, index, topic.id.0, config, (self.now_ms)(), fastrand::u64(..))
+            let mut log =
+                log_dir.open_log(&topic.name, index, topic.id.0, config, now_ms, fastrand::u64(..))?;
+            // U3: what an unclean stop has left counts as soon as it is on disk
+            if synced && log.recovery_point() < log.log_end_offset() {
+                log.flush()?;
+            }
+            Ok(log)
         };
         let log = match open() {
-            Err(error) if error.code() == rohrpost_log::code::INCONSISTENT_TOPIC_ID => {
+            Err(error) if LogError::code(&error) == rohrpost_log::code::INCONSISTENT_TOPIC_ID => {
                 // D20: an older topic of this name, whose deletion a crash has cut short
                 tracing::warn!(topic = %topic.name, partition = index, %error, "set aside");
-                self.dir.set_aside(&topic.name, index, random_id()).and_then(|_| open())
+                log_dir.set_aside(&topic.name, index, random_id()).and_then(|_| open())
             }
             result => result,
         };
@@ -191,7 +238,10 @@ impl ReplicaManager {
             // D30: the process goes on and answers KAFKA_STORAGE_ERROR for this partition
             tracing::error!(topic = %topic.name, partition = index, %error, "cannot open the log");
         });
-        Partition::new(Arc::clone(&topic.name), index, log.ok(), self.role(topic, image))
+        let role = self.role(topic, image);
+        let high_watermark = log_dir.high_watermark(&topic.name, index);
+        let upkeep = Upkeep::by(&self.flusher, dir, self.in_memory);
+        Partition::open(Arc::clone(&topic.name), index, log.ok(), role, high_watermark, upkeep)
     }
 
     /// W7: whoever waits there learns of it, also of the last one, that it is no longer here.
@@ -223,6 +273,9 @@ impl ReplicaManager {
                 tracing::warn!(topic = %topic.name, %error, "a setting is not used");
             }
         }
+        if self.in_memory {
+            bound_memory(&mut config);
+        }
         config
     }
 
@@ -230,7 +283,7 @@ impl ReplicaManager {
         let Some(hosted) = self.topics.read().by_id.get(&topic.id).cloned() else { return };
         for (partition, image) in hosted.partitions.iter().zip(&topic.partitions) {
             if let Some(partition) = partition {
-                partition.with_log(|log| log.set_config(self.log_config(topic)));
+                partition.set_config(self.log_config(topic));
                 self.change_role(partition, topic, image);
             }
         }
@@ -250,10 +303,21 @@ impl ReplicaManager {
             let delay_ms = partition.with_log(|log| log.config().file_delete_delay_ms).unwrap_or(0);
             drop(partition.take_log(true));
             partition.notify_waiters(); // W7
-            match self.dir.delete_log(partition.topic(), partition.index(), random_id()) {
+            let dir = self.dirs.get(partition.dir());
+            dir.forget_replica();
+            let renamed = dir.log_dir().delete_log(partition.topic(), partition.index(), random_id());
+            // in memory nobody reads the files any more, and what stays costs memory
+            let delay_ms = if self.in_memory { 0 } else { delay_ms };
+            match renamed {
                 Ok(name) => {
-                    let at = Instant::now() + Duration::from_millis(delay_ms.min(DELETE_DELAY_MAX_MS));
-                    self.deleted.lock().push_back((at, name));
+                    let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);
+                    dir.remove_at(due_ms, Removal::Replica(name));
+                    if self.in_memory
+                        && let Err(error) = dir.remove_due(due_ms)
+                    {
+                        tracing::error!(%error, "cannot remove a deleted log");
+                    }
+                    self.flusher.bell().ring();
                 }
                 Err(error) => {
                     tracing::error!(topic = %topic.name, partition = partition.index(), %error, "cannot delete the log");
@@ -262,107 +326,64 @@ impl ReplicaManager {
         }
     }
 
-    /// D26: removes what has waited long enough.
-    pub(crate) fn remove_deleted(&self, now: Instant) -> Result<(), LogError> {
-        let due: Vec<String> = {
-            let mut deleted = self.deleted.lock();
-            let (due, rest) = std::mem::take(&mut *deleted).into_iter().partition(|(at, _)| *at <= now);
-            *deleted = rest;
-            let due: VecDeque<(Instant, String)> = due;
-            due.into_iter().map(|(_, name)| name).collect()
-        };
-        due.iter().try_for_each(|name| self.dir.remove_deleted(name))
+    /// D20: partitions in the directories that the cluster does not know are renamed, not loaded, and not deleted.
+    pub(crate) fn set_aside_strays(&self, image: &MetadataImage) {
+        for dir in self.dirs.iter() {
+            let partitions = match dir.log_dir().partitions() {
+                Ok(partitions) => partitions,
+                Err(error) => {
+                    tracing::error!(%error, "cannot look for stray partitions");
+                    continue;
+                }
+            };
+            for found in partitions {
+                if found.topic == CLUSTER_METADATA_TOPIC
+                    || image.partition(&found.topic, found.partition).is_some()
+                {
+                    continue;
+                }
+                dir.forget_replica();
+                let (topic, partition) = (&found.topic, found.partition);
+                match dir.log_dir().set_aside(topic, partition, random_id()) {
+                    Ok(name) => {
+                        tracing::warn!(%topic, partition, %name, "a partition that the cluster does not know was set aside")
+                    }
+                    Err(error) => {
+                        tracing::error!(%topic, partition, %error, "cannot set a stray partition aside")
+                    }
+                }
+            }
+        }
     }
 
-    /// D20: partitions in the directory that the cluster does not know are renamed, not loaded, and not deleted.
-    pub(crate) fn set_aside_strays(&self, image: &MetadataImage) {
-        let partitions = match self.dir.partitions() {
-            Ok(partitions) => partitions,
-            Err(error) => {
-                tracing::error!(%error, "cannot look for stray partitions");
-                return;
-            }
-        };
-        for found in partitions {
-            if found.topic == CLUSTER_METADATA_TOPIC
-                || image.partition(&found.topic, found.partition).is_some()
-            {
+    /// Called when a disk has failed: every replica of its directory is offline now (D30), so whoever waits is told.
+    pub(crate) fn note_storage_error(&self) {
+        for (index, dir) in self.dirs.iter().enumerate() {
+            if !dir.must_tell_offline() {
                 continue;
             }
-            let (topic, partition) = (&found.topic, found.partition);
-            match self.dir.set_aside(topic, partition, random_id()) {
-                Ok(name) => {
-                    tracing::warn!(%topic, partition, %name, "a partition that the cluster does not know was set aside")
-                }
-                Err(error) => {
-                    tracing::error!(%topic, partition, %error, "cannot set a stray partition aside")
-                }
+            for partition in self.all().iter().filter(|partition| partition.dir() == index) {
+                partition.notify_waiters(); // W7
             }
         }
     }
 
-    /// Called when an append answered KAFKA_STORAGE_ERROR: every replica of the directory is offline now (D30), so whoever
-    /// waits is told.
-    pub(crate) fn note_storage_error(&self) {
-        if !self.dir.health().is_offline() || self.offline_told.swap(true, Ordering::SeqCst) {
-            return;
-        }
+    /// Takes every log, with its high watermark, for [`LogDir::close`] of each directory (D21). Nothing is served afterwards.
+    pub(crate) fn take_logs(&self) -> Vec<Vec<TakenLog>> {
+        let mut by_dir: Vec<Vec<TakenLog>> = self.dirs.iter().map(|_| Vec::new()).collect();
         for partition in self.all() {
-            partition.notify_waiters(); // W7
-        }
-    }
-
-    /// I9.
-    pub(crate) fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {
-        for partition in self.all() {
-            partition.with_log(|log| log.expire_producers(now_ms, expiration_ms));
-        }
-    }
-
-    /// D11, D12: syncs logs that have closed a segment, and those older than `flush.ms`.
-    pub(crate) fn flush_what_is_due(&self) -> Result<(), LogError> {
-        let now_ms = (self.now_ms)();
-        for partition in self.all() {
-            if partition.flush_due(now_ms) {
-                partition.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// D13.
-    pub(crate) fn checkpoint_high_watermarks(&self) -> Result<(), LogError> {
-        let all = self.all();
-        let entries = all.iter().filter_map(|p| p.offsets().map(|(_, hw)| (&**p.topic(), p.index(), hw)));
-        self.written.high_watermarks.update(entries, |entries| self.dir.write_high_watermarks(entries))
-    }
-
-    /// D13.
-    pub(crate) fn checkpoint_recovery_points(&self) -> Result<(), LogError> {
-        let all = self.all();
-        let entries = all
-            .iter()
-            .filter_map(|p| Some((&**p.topic(), p.index(), p.with_log(|log| log.recovery_point())?)));
-        self.written.recovery_points.update(entries, |entries| self.dir.write_recovery_points(entries))
-    }
-
-    /// D13.
-    pub(crate) fn checkpoint_log_starts(&self) -> Result<(), LogError> {
-        let all = self.all();
-        let entries = all
-            .iter()
-            .filter_map(|p| Some((&**p.topic(), p.index(), p.with_log(|log| log.log_start_checkpoint())??)));
-        self.written.log_starts.update(entries, |entries| self.dir.write_log_starts(entries))
-    }
-
-    /// Takes every log, with its high watermark, for [`LogDir::close`] (D21). Nothing is served afterwards.
-    pub(crate) fn take_logs(&self) -> Vec<((String, i32), Log, i64)> {
-        let take = |partition: Arc<Partition>| {
             let high_watermark = partition.offsets().map_or(0, |(_, hw)| hw);
-            let log = partition.take_log(false)?;
-            Some(((partition.topic().to_string(), partition.index()), *log, high_watermark))
-        };
-        self.all().into_iter().filter_map(take).collect()
+            if let Some(log) = partition.take_log(false) {
+                let key = (partition.topic().to_string(), partition.index());
+                by_dir[partition.dir()].push((key, *log, high_watermark));
+            }
+        }
+        by_dir
+    }
+
+    /// Ends the threads that sync. Before the logs are taken.
+    pub(crate) fn stop(&self) {
+        self.flusher.stop();
     }
 
     /// Syncs everything that was appended before the call. Appends and reads go on meanwhile (D12).
@@ -380,8 +401,21 @@ impl ReplicaManager {
     }
 }
 
-/// Longer than any sane `file.delete.delay.ms`, and short enough for the clock.
-const DELETE_DELAY_MAX_MS: u64 = 365 * 24 * 3_600_000;
+/// Replicas that were opened and are not hosted yet.
+type Opened = HashMap<(Uuid, i32), Arc<Partition>>;
+
+/// A log whose broker stops: topic and partition, the log, its high watermark.
+pub(crate) type TakenLog = ((String, i32), Log, i64);
+
+/// In memory a segment that is not closed cannot go, so `retention.bytes` bounds the memory of a partition only if its segments
+/// are small beside it. They are invisible to clients.
+fn bound_memory(config: &mut LogConfig) {
+    let Ok(keep) = u32::try_from(config.retention_bytes.min(i64::from(u32::MAX))) else { return };
+    if config.delete {
+        let floor = config.max_message_bytes.max(1 << 20);
+        config.segment_bytes = config.segment_bytes.min((keep / 8).max(floor));
+    }
+}
 
 fn random_id() -> [u8; 16] {
     fastrand::u128(..).to_be_bytes()

@@ -7,12 +7,18 @@
 //! their fetches can tell it. Until these are served, a partition whose in-sync set has a second member commits nothing, and
 //! acks=all waits there for its deadline.
 
+mod backlog;
+mod dirs;
+mod flusher;
 mod manager;
 mod partition;
+mod schedule;
+mod timed;
+mod upkeep;
 
 pub(crate) use manager::ReplicaManager;
 pub(crate) use partition::{
-    AppendFailure, Appended, EpochCheck, FoundOffset, Partition, ReadOutcome, ReadRequest, Reader,
+    AppendFailure, Appended, EpochCheck, FoundOffset, OwnLog, Partition, ReadOutcome, ReadRequest, Reader,
 };
 #[cfg(test)]
 pub(crate) use partition::{InSync, Role};

@@ -1,7 +1,11 @@
 //! One hosted partition: the leader's log and its high watermark.
 //!
 //! All that can change sits behind one lock: appends hold it alone, reads share it. Whoever has changed a partition calls
-//! [`Partition::notify_waiters`] afterwards, without the lock (W3).
+//! [`Partition::notify_waiters`] afterwards, without the lock (W3). What happens to the log beside appends and reads (syncs,
+//! retention, new settings) is in `upkeep.rs`.
+//!
+//! In synced mode (`flush.messages=1`, U3) an append counts only once it is on disk: for the acknowledgement, for consumers, and
+//! for the leader's own part of the high watermark.
 
 use std::sync::Arc;
 
@@ -10,19 +14,27 @@ use parking_lot::RwLock;
 use rohrpost_log::{AppendInfo, LeaderChecks, Log, LogError};
 use rohrpost_protocol::ErrorCode;
 
+use super::backlog::Backlog;
+use super::upkeep::Upkeep;
 use crate::purgatory::{Committed, FetchWaiters, ProduceWaiters, Watched};
 
 /// A partition of which this broker has a replica.
 pub(crate) struct Partition {
     topic: Arc<str>,
     index: i32,
-    state: RwLock<State>,
+    pub(super) state: RwLock<State>,
     fetch_waiters: FetchWaiters,
     produce_waiters: ProduceWaiters,
+    /// Those who wait for this broker's own disk (acks=1 in synced mode).
+    sync_waiters: ProduceWaiters,
+    pub(super) upkeep: Upkeep,
 }
 
-struct State {
-    log: Hold,
+/// What acks=1 waits for: this broker's own log and no other.
+pub(crate) struct OwnLog(pub(crate) Arc<Partition>);
+
+pub(super) struct State {
+    pub(super) log: Hold,
     leader_epoch: i32,
     /// This broker's id in `in_sync`.
     replica_id: i32,
@@ -30,19 +42,24 @@ struct State {
     in_sync: InSync,
     /// Effective: never above the number of replicas (P7, R35).
     min_in_sync: usize,
-    high_watermark: i64,
+    pub(super) high_watermark: i64,
     /// Where followers' logs end, as far as this leader knows.
     follower_ends: Vec<(i32, i64)>,
-    /// Bytes that were appended and committed since the log was opened.
-    appended_bytes: u64,
-    /// Wall clock of the last sync; 0 before the first look.
-    flushed_at_ms: i64,
+    backlog: Backlog,
+    /// The log is queued for a sync, or one runs.
+    pub(super) flushing: bool,
+    /// When `flush.ms` of the oldest unsynced record is over, on the monotonic clock.
+    pub(super) flush_at_ms: Option<u64>,
+    /// When the flusher looks at it, at the latest.
+    pub(super) timer_ms: Option<u64>,
+    /// Syncs mean something here: not in memory.
+    pub(super) syncs: bool,
     /// True while an append runs. Found true by the next one, the last append has panicked: what the log holds in memory may
     /// not be what it holds on disk, and only a restart knows.
     appending: bool,
 }
 
-enum Hold {
+pub(super) enum Hold {
     Online(Box<Log>),
     /// Its log could not be opened, or its directory failed (D30).
     Offline,
@@ -96,6 +113,8 @@ pub(crate) struct Appended {
     pub(crate) required_offset: i64,
     /// How far the partition was committed right after the append: the first look of acks=all (P10).
     pub(crate) committed: Committed,
+    /// How far this broker's own log counted right after the append: the first look of acks=1 (U3).
+    pub(crate) own: Committed,
     /// -1 unless the topic is LogAppendTime or the batch was a duplicate (P11, I2).
     pub(crate) log_append_time_ms: i64,
     pub(crate) log_start_offset: i64,
@@ -170,8 +189,22 @@ impl FoundOffset {
 }
 
 impl Partition {
-    /// A partition whose log is open, or (`None`) could not be opened.
-    pub(crate) fn new(topic: Arc<str>, index: i32, log: Option<Log>, role: Role) -> Self {
+    /// A partition whose log is open, or (`None`) could not be opened. `high_watermark`: the checkpointed one (D19).
+    pub(super) fn open(
+        topic: Arc<str>,
+        index: i32,
+        mut log: Option<Log>,
+        role: Role,
+        high_watermark: Option<i64>,
+        upkeep: Upkeep,
+    ) -> Self {
+        // D19: bounded by log start and LEO, or 0 if unknown
+        let high_watermark = log
+            .as_ref()
+            .map_or(0, |log| high_watermark.unwrap_or(0).clamp(log.log_start_offset(), log.log_end_offset()));
+        if let Some(log) = log.as_mut().filter(|_| upkeep.owns_flushes()) {
+            log.leave_flushes_to_owner();
+        }
         let mut state = State {
             log: log.map_or(Hold::Offline, |log| Hold::Online(Box::new(log))),
             leader_epoch: role.leader_epoch,
@@ -179,10 +212,13 @@ impl Partition {
             is_leader: role.is_leader,
             in_sync: role.in_sync,
             min_in_sync: role.min_in_sync,
-            high_watermark: 0,
+            high_watermark,
             follower_ends: Vec::new(),
-            appended_bytes: 0,
-            flushed_at_ms: 0,
+            backlog: Backlog::default(),
+            flushing: false,
+            flush_at_ms: None,
+            timer_ms: None,
+            syncs: upkeep.syncs(),
             appending: false,
         };
         state.begin_epoch();
@@ -193,7 +229,15 @@ impl Partition {
             state: RwLock::new(state),
             fetch_waiters: FetchWaiters::default(),
             produce_waiters: ProduceWaiters::default(),
+            sync_waiters: ProduceWaiters::default(),
+            upkeep,
         }
+    }
+
+    /// A partition that nobody looks after: its log syncs itself.
+    #[cfg(test)]
+    pub(crate) fn new(topic: Arc<str>, index: i32, log: Option<Log>, role: Role) -> Self {
+        Partition::open(topic, index, log, role, None, Upkeep::none())
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {
@@ -213,6 +257,7 @@ impl Partition {
     /// is gone (W7). Called **with no partition or log lock held** (W3): ending a request looks at other partitions.
     pub(crate) fn notify_waiters(&self) {
         self.produce_waiters.notify(|| self.committed());
+        self.sync_waiters.notify(|| self.own_committed());
         self.fetch_waiters.notify();
     }
 
@@ -237,7 +282,7 @@ impl Partition {
     /// # Errors
     /// What to answer. Nothing of the batch is in the log then.
     pub(crate) fn append(
-        &self,
+        self: &Arc<Self>,
         batch: &mut [u8],
         acks: i16,
         checks: LeaderChecks,
@@ -260,17 +305,28 @@ impl Partition {
         state.appending = false;
         match result {
             Ok(AppendInfo {
-                first_offset, last_offset, log_append_time, log_start_offset, bytes, ..
+                first_offset,
+                last_offset,
+                log_append_time,
+                log_start_offset,
+                bytes,
+                rolled,
+                ..
             }) => {
-                state.appended_bytes += bytes as u64;
+                state.backlog.append(last_offset + 1, bytes as u64);
                 state.raise_high_watermark(); // L11
-                Ok(Appended {
+                let appended = Appended {
                     base_offset: first_offset,
                     required_offset: last_offset + 1,
                     committed: state.committed(),
+                    own: state.own_committed(),
                     log_append_time_ms: log_append_time,
                     log_start_offset,
-                })
+                };
+                let then = self.after_append(&mut state, rolled, now_ms);
+                drop(state);
+                self.follow_up(then);
+                Ok(appended)
             }
             Err(error) => Err(AppendFailure {
                 code: ErrorCode(error.code),
@@ -300,7 +356,7 @@ impl Partition {
         let log = state.online()?;
         let (log_start_offset, end) = (log.log_start_offset(), log.log_end_offset());
         let high_watermark = state.high_watermark;
-        let appended_bytes = state.appended_bytes;
+        let appended_bytes = state.backlog.committed();
         let mut outcome =
             ReadOutcome { high_watermark, log_start_offset, appended_bytes, ..ReadOutcome::default() };
         // R30: below the log start it is out of range even if epochs diverge
@@ -341,7 +397,7 @@ impl Partition {
         if offset < log.log_start_offset() || offset > log.log_end_offset() {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-        Ok(state.appended_bytes)
+        Ok(state.backlog.committed())
     }
 
     /// The log start and the high watermark, for tests, inspection and checkpoints. `None` if the log is not there.
@@ -462,39 +518,6 @@ impl Partition {
         })
     }
 
-    /// What must be synced now: a segment was closed (D11), or the oldest unsynced record may be older than `flush.ms`.
-    pub(crate) fn flush_due(&self, now_ms: i64) -> bool {
-        let mut state = self.state.write();
-        let State { log: Hold::Online(log), flushed_at_ms, .. } = &mut *state else { return false };
-        if log.unflushed_messages() == 0 || *flushed_at_ms == 0 {
-            *flushed_at_ms = now_ms;
-            return false;
-        }
-        let age_ms = u64::try_from(now_ms.saturating_sub(*flushed_at_ms)).unwrap_or(0);
-        let due = log.needs_flush_after_roll() || age_ms >= log.config().flush_ms;
-        if due {
-            *flushed_at_ms = now_ms;
-        }
-        due
-    }
-
-    /// Syncs everything appended so far; waits for the disk without the partition's lock (D12). A deleted partition has nothing
-    /// to sync.
-    ///
-    /// # Errors
-    /// Its log is offline or goes offline by this.
-    pub(crate) fn flush(&self) -> Result<(), LogError> {
-        let prepared = match &mut self.state.write().log {
-            Hold::Online(log) => log.prepare_flush(),
-            Hold::Offline => Err(LogError::Offline("its log could not be opened".to_owned())),
-            Hold::Deleted => return Ok(()),
-        };
-        let flush = prepared?;
-        flush.run()?;
-        self.with_log(|log| log.complete_flush(flush));
-        Ok(())
-    }
-
     /// Runs something on the log, for checkpoints and syncs. `None` if the log is not there.
     pub(crate) fn with_log<R>(&self, f: impl FnOnce(&mut Log) -> R) -> Option<R> {
         match &mut self.state.write().log {
@@ -513,6 +536,12 @@ impl Partition {
             Hold::Online(log) => Some(log),
             Hold::Offline | Hold::Deleted => None,
         }
+    }
+
+    /// How far this broker's own log counts (U3), for those who wait for nothing else.
+    fn own_committed(&self) -> Committed {
+        let state = self.state.read();
+        state.check_leader(EpochCheck(-1)).map_or_else(Committed::Never, |()| state.own_committed())
     }
 
     fn code_of(&self, error: &LogError) -> ErrorCode {
@@ -583,19 +612,35 @@ impl State {
         Committed::UpTo { high_watermark: self.high_watermark, status }
     }
 
+    /// Where the leader's own log ends as far as it counts. U3: in synced mode what is not on disk does not.
+    fn own_end(&self, log: &Log) -> i64 {
+        // U3
+        if self.is_synced(log) { log.recovery_point() } else { log.log_end_offset() }
+    }
+
+    pub(super) fn is_synced(&self, log: &Log) -> bool {
+        self.syncs && log.config().flush_messages == 1
+    }
+
+    fn own_committed(&self) -> Committed {
+        let high_watermark = self.online().map_or(0, |log| self.own_end(log));
+        Committed::UpTo { high_watermark, status: ErrorCode::NONE }
+    }
+
     /// L11: the high watermark is the smallest end of the maximal in-sync set's logs. A member whose end is not known yet holds
     /// it where it is. It never falls.
-    fn raise_high_watermark(&mut self) {
+    pub(super) fn raise_high_watermark(&mut self) {
         let Hold::Online(log) = &self.log else { return };
         if !self.is_leader {
             return;
         }
-        let mut lowest = log.log_end_offset();
+        let mut lowest = self.own_end(log);
         for member in self.in_sync.maximal().iter().filter(|member| **member != self.replica_id) {
             let Some((_, end)) = self.follower_ends.iter().find(|(id, _)| id == member) else { return };
             lowest = lowest.min(*end);
         }
         self.high_watermark = self.high_watermark.max(lowest);
+        self.backlog.commit(self.high_watermark);
     }
 }
 
@@ -608,6 +653,16 @@ impl Watched for Partition {
 
     fn produce_waiters(&self) -> &ProduceWaiters {
         &self.produce_waiters
+    }
+}
+
+impl Watched for OwnLog {
+    fn committed(&self) -> Committed {
+        self.0.own_committed()
+    }
+
+    fn produce_waiters(&self) -> &ProduceWaiters {
+        &self.0.sync_waiters
     }
 }
 
@@ -624,144 +679,5 @@ impl Partition {
 }
 
 #[cfg(test)]
-mod tests {
-    use rohrpost_log::{LogConfig, MemoryStorage, OpenOptions};
-    use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, NO_HEADERS, Stamp, stamp};
-
-    use super::*;
-
-    fn role(is_leader: bool, in_sync: usize, min_in_sync: usize) -> Role {
-        let in_sync = InSync::committed((1..=in_sync as i32).collect());
-        Role { replica_id: 1, is_leader, leader_epoch: 3, in_sync, min_in_sync }
-    }
-
-    fn partition(role: Role) -> Partition {
-        let storage = Arc::new(MemoryStorage::new());
-        let log = Log::open(storage, "/t-0", LogConfig::default(), OpenOptions::default()).unwrap();
-        Partition::new("t".into(), 0, Some(log), role)
-    }
-
-    fn batch() -> Vec<u8> {
-        let mut builder = BatchBuilder::new();
-        let mut bytes = vec![0; HEADER_LEN + 100];
-        let len = builder.append(&mut bytes[HEADER_LEN..], 5, None, Some(b"x"), NO_HEADERS);
-        bytes.truncate(HEADER_LEN + len);
-        builder.write_header(bytes.first_chunk_mut().unwrap(), Codec::None, len, false);
-        stamp(&mut bytes, [], Stamp::NONE);
-        bytes
-    }
-
-    fn append(partition: &Partition, acks: i16) -> Result<i64, ErrorCode> {
-        let appended = partition.append(&mut batch(), acks, LeaderChecks::default(), 10);
-        appended.map(|appended| appended.base_offset).map_err(|failure| failure.code)
-    }
-
-    #[test]
-    fn only_the_leader_appends_and_reads() {
-        // P6, F8
-        let partition = partition(role(false, 1, 1));
-        assert_eq!(append(&partition, -1), Err(ErrorCode::NOT_LEADER_OR_FOLLOWER));
-        assert_eq!(
-            partition.latest(Reader::Consumer, EpochCheck(-1)),
-            Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
-        );
-        partition.set_role(role(true, 1, 1));
-        assert_eq!(append(&partition, -1), Ok(0));
-        let latest = |epoch| partition.latest(Reader::Consumer, EpochCheck(epoch)).map(|found| found.offset);
-        assert_eq!(latest(3), Ok(1));
-        assert_eq!(latest(2), Err(ErrorCode::FENCED_LEADER_EPOCH));
-        assert_eq!(latest(4), Err(ErrorCode::UNKNOWN_LEADER_EPOCH));
-    }
-
-    #[test]
-    fn acks_all_needs_enough_members_before_anything_is_written() {
-        // P7
-        let partition = partition(role(true, 1, 2));
-        assert_eq!(append(&partition, -1), Err(ErrorCode::NOT_ENOUGH_REPLICAS));
-        assert_eq!(partition.offsets(), Some((0, 0)));
-        assert_eq!(append(&partition, 1), Ok(0));
-    }
-
-    #[test]
-    fn the_high_watermark_moves_with_the_append() {
-        // L11, P10, L5
-        let partition = partition(role(true, 1, 1));
-        let mut bytes = batch();
-        for n in 0..2 {
-            partition.append(&mut bytes[..], -1, LeaderChecks::default(), 10).unwrap();
-            assert_eq!(partition.offsets(), Some((0, n + 1)));
-            // L14, L5: offset and leader epoch were written into the caller's own bytes
-            assert_eq!(bytes[..8], n.to_be_bytes());
-            assert_eq!(bytes[12..16], 3i32.to_be_bytes());
-            bytes[..8].fill(0);
-        }
-    }
-
-    #[test]
-    fn the_high_watermark_waits_for_the_slowest_member_of_the_in_sync_set() {
-        // L11, P10
-        let partition = partition(role(true, 3, 1));
-        let high_watermark = || partition.offsets().unwrap().1;
-        for _ in 0..4 {
-            append(&partition, -1).unwrap();
-        }
-        assert_eq!(high_watermark(), 0, "nobody knows where the followers are");
-        partition.set_follower_end(2, 4);
-        assert_eq!(high_watermark(), 0);
-        partition.set_follower_end(3, 1);
-        assert_eq!(high_watermark(), 1);
-        partition.set_follower_end(3, 3);
-        assert_eq!(high_watermark(), 3);
-        partition.set_follower_end(4, 0); // it is not in the set
-        partition.set_follower_end(3, 9); // no follower is further than the leader
-        assert_eq!(high_watermark(), 4);
-    }
-
-    #[test]
-    fn a_new_leader_does_not_say_where_the_log_ends_before_its_followers_have_told() {
-        // O4
-        let partition = partition(role(true, 2, 1));
-        for _ in 0..2 {
-            append(&partition, 1).unwrap();
-        }
-        let latest = || partition.latest(Reader::Consumer, EpochCheck(-1)).map(|found| found.offset);
-        let by_time = |time| partition.by_timestamp(time, EpochCheck(-1)).map(|found| found.offset);
-        assert_eq!((latest(), by_time(1)), (Ok(0), Ok(-1)), "its own epoch began at 0");
-        partition.set_role(Role { leader_epoch: 4, ..role(true, 2, 1) });
-        let not_yet = Err(ErrorCode::OFFSET_NOT_AVAILABLE);
-        assert_eq!((latest(), by_time(1)), (not_yet, not_yet));
-        assert_eq!(by_time(i64::MAX), Ok(-1), "there is nothing so late");
-        assert_eq!(partition.earliest(EpochCheck(-1)).map(|found| found.offset), Ok(0));
-        assert_eq!(partition.latest(Reader::Replica(2), EpochCheck(-1)).map(|found| found.offset), Ok(2));
-        partition.set_follower_end(2, 1);
-        assert_eq!((latest(), by_time(1)), (not_yet, Ok(0)), "the first record is committed");
-        partition.set_follower_end(2, 2);
-        assert_eq!(latest(), Ok(2));
-    }
-
-    #[test]
-    fn a_committed_batch_counts_only_while_enough_replicas_have_it() {
-        // R33, W5
-        let partition = partition(role(true, 2, 2));
-        append(&partition, -1).unwrap();
-        let committed = |high_watermark, status| Committed::UpTo { high_watermark, status };
-        assert_eq!(partition.committed(), committed(0, ErrorCode::NONE));
-        partition.set_role(role(true, 1, 2)); // the other has left; what is here is all there is
-        assert_eq!(partition.committed(), committed(1, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND));
-        partition.set_role(role(false, 1, 2));
-        assert_eq!(partition.committed(), Committed::Never(ErrorCode::NOT_LEADER_OR_FOLLOWER));
-        partition.take_log(true);
-        assert_eq!(partition.committed(), Committed::Never(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-        let offline = Partition::new("t".into(), 0, None, role(true, 1, 1));
-        assert_eq!(offline.committed(), Committed::Never(ErrorCode::KAFKA_STORAGE_ERROR));
-    }
-
-    #[test]
-    fn after_an_append_that_panicked_the_partition_is_offline() {
-        let partition = partition(role(true, 1, 1));
-        assert_eq!(append(&partition, -1), Ok(0));
-        partition.state.write().appending = true; // what a panic leaves behind
-        assert_eq!(append(&partition, -1), Err(ErrorCode::KAFKA_STORAGE_ERROR));
-        assert_eq!(append(&partition, 0), Err(ErrorCode::KAFKA_STORAGE_ERROR));
-    }
-}
+#[path = "partition_tests.rs"]
+mod tests;

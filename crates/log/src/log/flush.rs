@@ -66,7 +66,8 @@ impl Log {
     /// What has to be synced for everything appended so far.
     pub fn prepare_flush(&mut self) -> Result<Flush, LogError> {
         self.health.check()?;
-        let files = self.files_to_sync();
+        let dirty = self.recovery_point < self.log_end || !self.unsynced_snapshots.is_empty();
+        let files = if dirty { self.files_to_sync() } else { Ok(Vec::new()) };
         let files = self.health.note(files)?;
         Ok(Flush {
             storage: Arc::clone(&self.storage),
