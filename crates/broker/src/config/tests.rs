@@ -308,13 +308,13 @@ fn unknown_and_unused_keys_are_listed_with_the_reason() {
 
 #[test]
 fn all_mistakes_of_a_file_are_told_at_once_each_with_its_place() {
-    let text = "num.io.threads=many\nlog.dirs=/a,/b\n\nlisteners=PLAINTEXT:9092\nauthorizer.class.name=x.Y\nnum.partitions=0";
+    let text = "num.io.threads=many\nlog.dirs=/a,/b,/a\n\nlisteners=PLAINTEXT:9092\nauthorizer.class.name=x.Y\nnum.partitions=0";
     let error = read(text).unwrap_err().to_string();
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(lines[0], "5 mistakes");
     for expected in [
         "  server.properties:1: num.io.threads=many: must be a whole number of 32 bits, at least 1",
-        "  server.properties:2: log.dirs=/a,/b: ",
+        "  server.properties:2: log.dirs=/a,/b,/a: names a directory twice",
         "  server.properties:4: listeners=PLAINTEXT:9092: \"PLAINTEXT:9092\" is not of the form NAME://host:port",
         "  server.properties:5: authorizer.class.name=x.Y: is not implemented",
         "  server.properties:6: num.partitions=0: must be a whole number of 32 bits, at least 1",
