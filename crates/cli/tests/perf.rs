@@ -24,7 +24,7 @@ fn perf_produce(folder: &Path, broker: &Broker, topic: &str, more: &[&str]) -> R
 fn json(ran: &Ran) -> Value {
     let text = ran.text();
     assert_eq!(text.lines().count(), 1, "{text}");
-    let value: Value = serde_json::from_str(&text).unwrap();
+    let value: Value = serde_json::from_str(&text).expect("JSON");
     assert!(value.is_object(), "{text}");
     value
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use rohrpost::{Producer, ProducerBuilder};
 
 use super::args::PerfProduce;
@@ -23,7 +23,7 @@ use super::usage::Cpu;
 use super::worker::{Common, OUTSTANDING_MAX, Route, Tally, Worker};
 use crate::cluster::settings;
 use crate::failure::Failure;
-use crate::produce::report::grouped;
+use crate::produce::report::{grouped, rate};
 use crate::{interrupt, terminal, topics};
 
 /// How often a point is noted for a plot, and how often a progress bar moves.
@@ -241,12 +241,15 @@ impl<'a> Job<'a> {
         let bar = ProgressBar::new(self.options.records);
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let template = if terminal::wants_color() {
-            "{prefix}  {bar:24.cyan/dim}  {percent}%  {human_pos} records  {per_sec}  eta {eta}"
+            "{prefix}  {bar:24.cyan/dim}  {percent}%  {human_pos} records  {rate}  eta {eta}"
         } else {
-            "{prefix}  {bar:24}  {percent}%  {human_pos} records  {per_sec}  eta {eta}"
+            "{prefix}  {bar:24}  {percent}%  {human_pos} records  {rate}  eta {eta}"
         };
         // the templates are constants
-        bar.set_style(ProgressStyle::with_template(template).expect("valid template").progress_chars("━╸─"));
+        let style = ProgressStyle::with_template(template).expect("valid template").progress_chars("━╸─");
+        bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{} records/s", rate(state.per_sec()));
+        }));
         bar.set_prefix(self.options.topic.clone());
         terminal::show_bar(Some(bar.clone()));
         Some(bar)
