@@ -360,6 +360,15 @@ fn a_broker_that_holds_the_directory_is_told_and_not_disturbed() {
     held.close([(("t".to_owned(), 0), log, 39)], 6).unwrap();
 }
 
+#[test]
+fn the_manual_has_every_kind_of_problem_as_the_code_words_it() {
+    let manual = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/log-tools.md")).unwrap();
+    for kind in Kind::ALL {
+        let row = format!("| `{}` | {} | {} |", kind.name(), kind.meaning(), kind.advice());
+        assert!(manual.contains(&row), "docs/log-tools.md lacks the row\n{row}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -102,8 +102,8 @@ pub(super) fn check(
         worst: None,
     };
     let epochs = check.epochs(found.has_epochs)?;
-    check.segments(&found, epochs.as_deref(), &mut summary)?;
-    check.snapshots(&found.snapshots, summary.end_offset)?;
+    let is_sound = check.segments(&found, epochs.as_deref(), &mut summary)?;
+    check.snapshots(&found.snapshots, is_sound.then_some(summary.end_offset))?;
     for snapshot in &found.metadata_snapshots {
         check.metadata_snapshot(snapshot)?;
     }
@@ -210,12 +210,13 @@ impl Check<'_> {
         }
     }
 
+    /// Returns whether it is known where the log ends.
     fn segments(
         &mut self,
         found: &Found,
         epochs: Option<&[EpochLine]>,
         summary: &mut PartitionSummary,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let first_base = found.segments.keys().next().copied();
         let log_start = self.known.log_start.unwrap_or(0).max(first_base.unwrap_or(0));
         let recovery_point = self.known.recovery_point.map_or(0, |(offset, _)| offset);
@@ -279,7 +280,7 @@ impl Check<'_> {
             self.checkpoints(*base, last_end, end);
             self.epoch_ends(epochs, end);
         }
-        Ok(())
+        Ok(is_sound)
     }
 
     fn segment(
@@ -356,7 +357,7 @@ impl Check<'_> {
         );
     }
 
-    fn snapshots(&mut self, offsets: &[i64], end: i64) -> io::Result<()> {
+    fn snapshots(&mut self, offsets: &[i64], end: Option<i64>) -> io::Result<()> {
         for offset in offsets {
             let name = format!("{offset:020}.snapshot");
             let Some(file) = self.open(&name) else { continue };
@@ -371,7 +372,7 @@ impl Check<'_> {
                     continue;
                 }
             }
-            if *offset > end && !self.known.is_live {
+            if let Some(end) = end.filter(|end| *offset > *end && !self.known.is_live) {
                 let what = format!("the log ends at offset {end}");
                 self.report(&name, Place::Whole, Kind::CheckpointBeyond, Severity::Repaired, what);
             }
@@ -476,7 +477,7 @@ fn producer_snapshot(file: &dyn Source, offset: i64) -> io::Result<Option<(Place
 }
 
 /// What is wrong with a snapshot of the cluster's metadata, and where.
-fn metadata_snapshot(file: &dyn Source) -> io::Result<Option<(u64, Kind, String)>> {
+pub(super) fn metadata_snapshot(file: &dyn Source) -> io::Result<Option<(u64, Kind, String)>> {
     use rohrpost_record::Batch;
     use rohrpost_record::control::ControlType;
 

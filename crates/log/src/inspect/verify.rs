@@ -81,6 +81,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions, tell: &mut dyn FnMut(Finding)
     names(&entries, &mut report);
     let is_there = |name: &str| entries.iter().any(|(entry, is_dir)| entry == name && !is_dir);
     identity(dir, is_there("meta.properties"), &mut report);
+    bootstrap(dir, is_there(BOOTSTRAP), &mut report);
     let is_clean = is_there(CLEAN);
     if is_clean {
         small(dir, CLEAN, &mut report, |text| parse_clean_shutdown(text).map(|_| ()));
@@ -150,6 +151,8 @@ impl Totals {
 }
 
 const CLEAN: &str = ".kafka_cleanshutdown";
+/// The first records of the metadata log, as `kafka-storage format` leaves them.
+const BOOTSTRAP: &str = "bootstrap.checkpoint";
 
 /// Names that have no business here (D3), replicas on their way out, and files nobody knows.
 fn names(entries: &[(String, bool)], report: &mut dyn FnMut(Problem)) {
@@ -158,7 +161,7 @@ fn names(entries: &[(String, bool)], report: &mut dyn FnMut(Problem)) {
         ".lock",
         CLEAN,
         ".rohrpost-address",
-        "bootstrap.checkpoint",
+        BOOTSTRAP,
         "recovery-point-offset-checkpoint",
         "replication-offset-checkpoint",
         "log-start-offset-checkpoint",
@@ -196,6 +199,19 @@ fn identity(dir: &Path, is_there: bool, report: &mut dyn FnMut(Problem)) {
         return;
     }
     small(dir, NAME, report, |text| meta_properties(text).map(|_| ()));
+}
+
+fn bootstrap(dir: &Path, is_there: bool, report: &mut dyn FnMut(Problem)) {
+    if !is_there {
+        return;
+    }
+    let found = open(&dir.join(BOOTSTRAP)).and_then(|file| partition::metadata_snapshot(&file));
+    let (place, kind, severity, what) = match found {
+        Ok(None) => return,
+        Ok(Some((position, kind, what))) => (Place::Byte(position), kind, Severity::Damage, what),
+        Err(error) => (Place::Whole, Kind::Unreadable, Severity::Unreadable, error.to_string()),
+    };
+    report(Problem { path: BOOTSTRAP.to_owned(), place, kind, severity, what });
 }
 
 /// Offsets by partition, each with its line.
