@@ -27,6 +27,12 @@ pub(crate) enum Command {
     Broker(Broker),
     /// Measure how fast records go in and out, and what they cost
     Perf(crate::perf::args::Perf),
+    /// Look at a broker's files, Kafka's as well as ours: print them, check them
+    Log(crate::log::args::Log),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Write the manual pages into a directory
+    Man(Man),
 }
 
 /// Which cluster a command talks to.
@@ -69,11 +75,11 @@ pub(crate) enum OutputFormat {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  rohrpost produce -t access access.log                      into the embedded broker, ./rohrpost-data
-  tail -f app.log | rohrpost produce -b kafka1:9092 -t app   from standard input to a Kafka cluster
-  rohrpost produce -t users --key-separator : users.txt      'id:rest' becomes key 'id' and value 'rest'
+  rohrpost produce -t access access.log                      into ./rohrpost-data
+  tail -f app.log | rohrpost produce -b kafka1:9092 -t app   from a pipe to a Kafka cluster
+  rohrpost produce -t users --key-separator : users.txt      'id:rest' is key 'id', value 'rest'
   rohrpost produce -b kafka1:9092 -t orders --format jsonl --error-file failed.jsonl orders.jsonl
-  rohrpost produce -b kafka1:9092 --retry-file failed.jsonl  send again what was certainly not written
+  rohrpost produce -b kafka1:9092 --retry-file failed.jsonl   again what was certainly not written
   rohrpost produce -t t -X compression.type=zstd -X linger.ms=20 big.txt
 
 JSON lines have these fields, all optional but value:
@@ -157,9 +163,10 @@ pub(crate) struct Consume {
 #[command(after_help = "\
 Examples:
   rohrpost topics create orders --partitions 6
-  rohrpost topics create audit --partitions 3 --replication-factor 3 -b kafka1:9092 -X retention.ms=86400000
+  rohrpost topics create audit --replication-factor 3 -b kafka1:9092 -X retention.ms=86400000
   rohrpost topics list
   rohrpost topics describe orders
+  rohrpost topics describe --json
   rohrpost topics delete orders")]
 pub(crate) struct Topics {
     #[command(subcommand)]
@@ -189,10 +196,13 @@ pub(crate) enum TopicsAction {
         #[command(flatten)]
         cluster: Where,
     },
-    /// Show partitions, leaders, replicas and offsets; without names: of all topics
+    /// Show settings, partitions, leaders, replicas, offsets and sizes; without names: of all topics
     Describe {
         /// Topics to describe
         names: Vec<String>,
+        /// One JSON object a line and topic
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         cluster: Where,
     },
@@ -211,7 +221,7 @@ pub(crate) enum TopicsAction {
 #[command(after_help = "\
 Examples:
   rohrpost broker                                            127.0.0.1:9092, ./rohrpost-data
-  rohrpost broker --data-dir /var/lib/rohrpost --listen 0.0.0.0:9092 -X advertised.listeners=PLAINTEXT://box1:9092
+  rohrpost broker --listen 0.0.0.0:9092 -X advertised.listeners=PLAINTEXT://box1:9092
   rohrpost broker --listen 127.0.0.1:0 -X num.partitions=6   any free port; the address is printed")]
 pub(crate) struct Broker {
     /// Where topics are stored; created on first use
@@ -223,6 +233,30 @@ pub(crate) struct Broker {
     /// One of Kafka's broker settings; may be repeated
     #[arg(short = 'X', value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
+}
+
+/// Print a completion script for a shell to standard output.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  rohrpost completions bash > ~/.local/share/bash-completion/completions/rohrpost
+  rohrpost completions zsh > ~/.zfunc/_rohrpost                    with ~/.zfunc in $fpath
+  rohrpost completions fish > ~/.config/fish/completions/rohrpost.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Write the manual pages, one for each command, into a directory.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  rohrpost man ~/.local/share/man/man1      then: man rohrpost-produce")]
+pub(crate) struct Man {
+    /// Created if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }
 
 /// Splits `KEY=VALUE`.

@@ -1,4 +1,4 @@
-//! The `rohrpost` command: produce, consume, topics, broker, perf.
+//! The `rohrpost` command: produce, consume, topics, broker, perf, log.
 //!
 //! Data goes to standard output, everything else to standard error. Exit status: 0, all went well (for `produce`: every
 //! record is acknowledged and, on the embedded broker, synced to disk); 1, the command ran and something failed;
@@ -11,6 +11,8 @@ mod consume;
 mod failure;
 mod interrupt;
 mod jsonl;
+mod log;
+mod manual;
 mod perf;
 mod produce;
 mod terminal;
@@ -39,6 +41,9 @@ fn main() -> ExitCode {
         Command::Topics(options) => topics::run(&options),
         Command::Broker(options) => broker::run(&options),
         Command::Perf(options) => perf::run(&options),
+        Command::Log(options) => log::run(&options),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::pages(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,10 @@
 //! Standard error as a person sees it: notes, log lines, and a progress bar that neither of them tears.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 
-use indicatif::ProgressBar;
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, TermLike};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -28,6 +29,68 @@ pub(crate) fn note(line: &str) {
 /// From now on lines are written around this bar; `None` takes it away.
 pub(crate) fn show_bar(bar: Option<ProgressBar>) {
     *BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = bar;
+}
+
+/// How many columns a bar has, if it goes to [`bar_target`].
+pub(crate) fn bar_columns() -> u16 {
+    Narrow(Term::stderr()).width()
+}
+
+/// Where a bar is drawn: standard error, redrawn at most 8 times a second.
+pub(crate) fn bar_target() -> ProgressDrawTarget {
+    ProgressDrawTarget::term_like_with_hz(Box::new(Narrow(Term::stderr())), 8)
+}
+
+/// The terminal without its last columns. A bar is padded to its full width; the `^C` that the terminal itself prints behind
+/// it would go to the next line, and only that line be cleared afterwards, with the bar left standing above it.
+#[derive(Debug)]
+struct Narrow(Term);
+
+impl Narrow {
+    /// Room for two `^C` and the cursor.
+    const COLUMNS_LEFT: u16 = 5;
+}
+
+impl TermLike for Narrow {
+    fn width(&self) -> u16 {
+        self.0.size().1.saturating_sub(Narrow::COLUMNS_LEFT).max(1)
+    }
+
+    fn height(&self) -> u16 {
+        self.0.size().0
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        self.0.move_cursor_up(lines)
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        self.0.move_cursor_down(lines)
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        self.0.move_cursor_right(columns)
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        self.0.move_cursor_left(columns)
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.0.write_line(line)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Log lines of the library and the broker: warnings and worse, or what `RUST_LOG` asks for.

@@ -1,5 +1,7 @@
 //! `rohrpost topics`: create, list, describe and delete topics.
 
+mod describe;
+
 use std::io::Write;
 
 use rohrpost_net::{Client, ClientConfig, ClientError, Metadata, Target as Node, parse_bootstrap_servers};
@@ -30,7 +32,9 @@ pub(crate) fn run(options: &Topics) -> Result<(), Failure> {
             })
         }
         TopicsAction::List { cluster } => with_client(cluster, list),
-        TopicsAction::Describe { names, cluster } => with_client(cluster, |client| describe(client, names)),
+        TopicsAction::Describe { names, json, cluster } => {
+            with_client(cluster, |client| describe::describe(client, names, *json))
+        }
         TopicsAction::Delete { names, cluster } => with_client(cluster, |client| delete(client, names)),
     }
 }
@@ -172,50 +176,6 @@ fn list(client: &mut Client) -> Result<(), Failure> {
     print(&names.iter().map(|name| format!("{name}\n")).collect::<String>())
 }
 
-fn describe(client: &mut Client, names: &[String]) -> Result<(), Failure> {
-    let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut metadata = client.metadata((!wanted.is_empty()).then_some(&wanted)).map_err(Failure::run)?;
-    metadata.topics.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut rows = vec![
-        ["TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "FIRST", "END"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    let mut missing = Vec::new();
-    for topic in &metadata.topics {
-        if topic.error != ErrorCode::NONE {
-            missing.push(format!(
-                "topic '{}': {}: {}",
-                topic.name,
-                topic.error.name(),
-                topic.error.message()
-            ));
-            continue;
-        }
-        for partition in &topic.partitions {
-            let offset =
-                |client: &mut Client, time| match offset_at(client, &topic.name, partition.partition, time) {
-                    Ok(offset) => offset.to_string(),
-                    Err(_) => "?".to_owned(),
-                };
-            rows.push(vec![
-                topic.name.clone(),
-                partition.partition.to_string(),
-                if partition.leader_id < 0 { "none".to_owned() } else { partition.leader_id.to_string() },
-                partition.leader_epoch.to_string(),
-                numbers(&partition.replicas),
-                numbers(&partition.in_sync),
-                offset(client, EARLIEST),
-                offset(client, LATEST),
-            ]);
-        }
-    }
-    if rows.len() > 1 {
-        print(&table(&rows))?;
-    }
-    if missing.is_empty() { Ok(()) } else { Err(Failure::run(missing.join("\n"))) }
-}
-
 fn delete(client: &mut Client, names: &[String]) -> Result<(), Failure> {
     let version = client
         .version(Node::Controller, ApiKey::DeleteTopics, ApiKey::DeleteTopics.versions())
@@ -292,12 +252,8 @@ pub(crate) fn partitions_of(metadata: &Metadata, topic: &str) -> Result<Vec<i32>
     }
 }
 
-fn numbers(ids: &[i32]) -> String {
-    ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
-}
-
 /// Columns as wide as their widest entry, two spaces apart.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

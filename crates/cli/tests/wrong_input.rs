@@ -81,7 +81,16 @@ fn topics_are_created_listed_described_and_deleted() {
     run(folder, &["topics", "create", "clicks"]).expect_status(0);
     assert_eq!(run(folder, &["topics", "list"]).expect_status(0).text(), "clicks\norders\n");
     let described = run(folder, &["topics", "describe", "orders"]).expect_status(0).text();
-    assert_eq!(described.lines().filter(|line| line.starts_with("orders ")).count(), 3, "{described}");
+    assert!(described.starts_with("topic orders  id "), "{described}");
+    assert!(described.contains("settings: retention.ms=1000"), "{described}");
+    let rows: Vec<&str> =
+        described.lines().skip(3).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(rows, ["0", "1", "2"], "{described}");
+    let json = run(folder, &["topics", "describe", "--json", "orders"]).expect_status(0).text();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["topic"], &json["settings"]["retention.ms"]), (&"orders".into(), &"1000".into()));
+    assert_eq!(json["partitions"][2]["end_offset"], 0);
+    assert_eq!(json["partitions"][2]["bytes"], 0);
     run(folder, &["topics", "delete", "orders", "clicks"]).expect_status(0);
     assert_eq!(run(folder, &["topics", "list"]).expect_status(0).text(), "");
 }

@@ -31,7 +31,7 @@ pub(crate) enum PerfAction {
 Examples:
   rohrpost perf produce -b 127.0.0.1:9092 -t perf --partitions 6 --records 5000000
   rohrpost perf produce -b 127.0.0.1:9092 -t perf --size 1024 --rate 50000 --plot perf.svg
-  rohrpost perf produce -b kafka1:9092 -t perf --payload text -X compression.type=zstd -X linger.ms=20
+  rohrpost perf produce -b kafka1:9092 -t perf --payload text -X compression.type=zstd
   rohrpost perf produce -b 127.0.0.1:9092 -t perf --threads 4 --keys 10000 --json")]
 pub(crate) struct PerfProduce {
     /// Kafka brokers to begin with, host:port[,host:port…]

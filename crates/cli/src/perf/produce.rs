@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use rohrpost::{Producer, ProducerBuilder};
 
 use super::args::PerfProduce;
@@ -239,7 +239,7 @@ impl<'a> Job<'a> {
             return None;
         }
         let bar = ProgressBar::new(self.options.records);
-        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        bar.set_draw_target(terminal::bar_target());
         let template = if terminal::wants_color() {
             "{prefix}  {bar:24.cyan/dim}  {percent}%  {human_pos} records  {rate}  eta {eta}"
         } else {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::terminal;
 
@@ -69,17 +69,22 @@ impl Progress {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::no_length(),
         };
-        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        let template = match (bytes_total, terminal::wants_color()) {
-            (Some(_), true) => {
-                "{prefix}  {bar:24.cyan/dim}  {percent}%  {bytes}  {bytes_per_sec}  eta {eta}  {msg}"
+        bar.set_draw_target(terminal::bar_target());
+        // all figures beside it take up to 75 columns
+        let width = terminal::bar_columns().saturating_sub(75).clamp(6, 24);
+        let color = terminal::wants_color();
+        let template = match (bytes_total, color) {
+            (Some(_), _) => format!(
+                "{{prefix}}  {{bar:{width}{}}}  {{percent}}%  {{bytes}}  {{bytes_per_sec}}  eta {{eta}}  {{msg}}",
+                if color { ".cyan/dim" } else { "" }
+            ),
+            (None, true) => {
+                "{prefix}  {spinner:.cyan}  {bytes}  {bytes_per_sec}  {elapsed}  {msg}".to_owned()
             }
-            (Some(_), false) => "{prefix}  {bar:24}  {percent}%  {bytes}  {bytes_per_sec}  eta {eta}  {msg}",
-            (None, true) => "{prefix}  {spinner:.cyan}  {bytes}  {bytes_per_sec}  {elapsed}  {msg}",
-            (None, false) => "{prefix}  {spinner}  {bytes}  {bytes_per_sec}  {elapsed}  {msg}",
+            (None, false) => "{prefix}  {spinner}  {bytes}  {bytes_per_sec}  {elapsed}  {msg}".to_owned(),
         };
-        // the templates are constants
-        bar.set_style(ProgressStyle::with_template(template).expect("valid template").progress_chars("━╸─"));
+        // the templates are constants but for a number
+        bar.set_style(ProgressStyle::with_template(&template).expect("valid template").progress_chars("━╸─"));
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
         terminal::show_bar(Some(bar.clone()));
