@@ -22,7 +22,7 @@
 //!
 //! What it promises: every request of an API that it advertises gets an answer or a closed connection, never silence;
 //! every queue is bounded; a batch is stored as the client sent it, except base offset and leader epoch; an
-//! acknowledgement means what `docs/reference/broker.md` chapter 20 says. It answers only what it really does.
+//! acknowledgement means what `docs/durability.md` says of it (U7). It answers only what it really does.
 
 mod clock;
 mod cluster;

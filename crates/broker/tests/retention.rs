@@ -117,6 +117,65 @@ fn a_log_start_at_the_base_of_a_segment_needs_no_checkpoint() {
 }
 
 #[test]
+fn a_log_start_within_a_segment_is_checkpointed_at_its_interval_and_at_stop() {
+    // D13, D18, D21, D25
+    use rohrpost_protocol::messages::DeleteRecordsRequest;
+    use rohrpost_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW);
+    let start = || by(&clock, &[]).data_dir(dir.path()).start().unwrap();
+    let delete_to = |client: &mut Client, offset| {
+        let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset, ..Default::default() }];
+        let topics = vec![DeleteRecordsTopic { name: "t", partitions, ..Default::default() }];
+        let request = DeleteRecordsRequest { topics, timeout_ms: 1000, ..Default::default() };
+        let response = client.call(&request, 2);
+        assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::NONE);
+    };
+    let text = || std::fs::read_to_string(dir.path().join("log-start-offset-checkpoint")).unwrap_or_default();
+    let cluster = start();
+    let mut client = Client::of(&cluster);
+    for _ in 0..6 {
+        client.produce("t", 0, Some(&batch(&["x"])));
+    }
+    clock.advance(30 * SECOND);
+    delete_to(&mut client, 3);
+    clock.advance(59 * SECOND);
+    assert_ne!(text(), "0\n1\nt 0 3\n");
+    clock.advance(SECOND);
+    assert_eq!(text(), "0\n1\nt 0 3\n");
+    cluster.abandon();
+    let cluster = start();
+    assert_eq!(cluster.log("t", 0).start_offset(), 3, "also after an unclean stop");
+    delete_to(&mut Client::of(&cluster), 5);
+    cluster.stop().unwrap();
+    assert_eq!(text(), "0\n1\nt 0 5\n");
+    assert_eq!(start().log("t", 0).start_offset(), 5);
+}
+
+#[test]
+fn segments_below_the_log_start_go_at_the_check_even_if_nothing_else_does() {
+    // D22, D24
+    let clock = ManualClock::new(NOW);
+    let dir = tempfile::tempdir().unwrap();
+    let configs = [("log.retention.ms", "-1"), ("log.retention.bytes", "-1")];
+    let cluster = by(&clock, &configs).data_dir(dir.path()).start().unwrap();
+    let mut client = Client::of(&cluster);
+    for _ in 0..4 {
+        produce_half(&mut client, NOW - 86_400_000_000);
+    }
+    clock.advance(30 * SECOND);
+    assert_eq!(ending(&dir.path().join("t-0"), ".log"), 4);
+    use rohrpost_protocol::messages::DeleteRecordsRequest;
+    use rohrpost_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
+    let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 3, ..Default::default() }];
+    let topics = vec![DeleteRecordsTopic { name: "t", partitions, ..Default::default() }];
+    client.call(&DeleteRecordsRequest { topics, ..Default::default() }, 2);
+    assert_eq!(ending(&dir.path().join("t-0"), ".log"), 4);
+    clock.advance(300 * SECOND);
+    assert_eq!(ending(&dir.path().join("t-0"), ".log"), 1);
+}
+
+#[test]
 fn memory_is_bounded_by_retention_bytes() {
     // D22: in memory a closed segment goes at once, without waiting for a check
     let clock = ManualClock::new(NOW);

@@ -211,6 +211,24 @@ fn without_synced_mode_an_acknowledgement_means_the_page_cache() {
 }
 
 #[test]
+fn the_manual_says_what_each_mode_and_each_level_is_worth() {
+    // U7
+    let manual = include_str!("../../../docs/durability.md").replace('\n', " ");
+    for said in [
+        "in the page cache of every member of the in-sync set, not on disk",
+        "for what a follower reports by its fetch offset, only after fdatasync",
+        "one sync serves all appends that came before it began",
+        "the mode is one of the whole replica set",
+        "**acks=1**",
+        "**Unclean election**",
+        "`min.insync.replicas=1` (the default)",
+        "everything is lost",
+    ] {
+        assert!(manual.contains(said), "{said}");
+    }
+}
+
+#[test]
 fn after_an_unclean_stop_a_synced_log_counts_only_what_it_has_synced_anew() {
     // U3: the recovered tail may lie in the page cache alone
     let storage = MemoryStorage::new();

@@ -172,7 +172,7 @@ impl Flusher {
         let result = catch_unwind(AssertUnwindSafe(|| partition.flush_queued()));
         match result {
             Ok(Ok(again)) => again,
-            // D31: it took the directory offline, and is not tried again
+            // D31, U5: it took the directory offline, and is not tried again
             Ok(Err(_)) => {
                 self.bell.ring();
                 false

@@ -234,12 +234,6 @@ impl Partition {
         }
     }
 
-    /// A partition that nobody looks after: its log syncs itself.
-    #[cfg(test)]
-    pub(crate) fn new(topic: Arc<str>, index: i32, log: Option<Log>, role: Role) -> Self {
-        Partition::open(topic, index, log, role, None, Upkeep::none())
-    }
-
     pub(crate) fn topic(&self) -> &Arc<str> {
         &self.topic
     }
@@ -538,6 +532,10 @@ impl Partition {
         }
     }
 
+    fn waiting_for_disk(&self) -> &ProduceWaiters {
+        &self.sync_waiters
+    }
+
     /// How far this broker's own log counts (U3), for those who wait for nothing else.
     fn own_committed(&self) -> Committed {
         let state = self.state.read();
@@ -614,7 +612,7 @@ impl State {
 
     /// Where the leader's own log ends as far as it counts. U3: in synced mode what is not on disk does not.
     fn own_end(&self, log: &Log) -> i64 {
-        // U3
+        // U3; U1, U4: else what the page cache has is enough
         if self.is_synced(log) { log.recovery_point() } else { log.log_end_offset() }
     }
 
@@ -662,12 +660,17 @@ impl Watched for OwnLog {
     }
 
     fn produce_waiters(&self) -> &ProduceWaiters {
-        &self.0.sync_waiters
+        self.0.waiting_for_disk()
     }
 }
 
 #[cfg(test)]
 impl Partition {
+    /// A partition that nobody looks after: its log syncs itself.
+    pub(crate) fn new(topic: Arc<str>, index: i32, log: Option<Log>, role: Role) -> Self {
+        Partition::open(topic, index, log, role, None, Upkeep::none())
+    }
+
     /// Notes where a follower's log ends, as its fetch has told; the high watermark follows. The fetches of followers are not
     /// served yet.
     pub(crate) fn set_follower_end(&self, replica_id: i32, end: i64) {

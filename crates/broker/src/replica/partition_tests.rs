@@ -136,3 +136,22 @@ fn after_an_append_that_panicked_the_partition_is_offline() {
     assert_eq!(append(&partition, -1), Err(ErrorCode::KAFKA_STORAGE_ERROR));
     assert_eq!(append(&partition, 0), Err(ErrorCode::KAFKA_STORAGE_ERROR));
 }
+
+#[test]
+fn the_first_high_watermark_is_the_checkpointed_one_within_the_log() {
+    // D19
+    let first = |checkpointed| {
+        let storage = Arc::new(MemoryStorage::new());
+        let mut log = Log::open(storage, "/t-0", LogConfig::default(), OpenOptions::default()).unwrap();
+        for _ in 0..5 {
+            log.append_as_leader(&mut batch(), 3, 10, LeaderChecks::default()).unwrap();
+        }
+        log.advance_log_start(1).unwrap();
+        // a second member that has not been heard of keeps it where it is
+        Partition::open("t".into(), 0, Some(log), role(true, 2, 1), checkpointed, Upkeep::none()).offsets()
+    };
+    assert_eq!(first(Some(3)), Some((1, 3)));
+    assert_eq!(first(Some(9)), Some((1, 5)));
+    assert_eq!(first(Some(0)), Some((1, 1)));
+    assert_eq!(first(None), Some((1, 1)));
+}

@@ -30,11 +30,6 @@ impl Upkeep {
         Upkeep { flusher: Some(Arc::clone(flusher)), dir, in_memory }
     }
 
-    #[cfg(test)]
-    pub(super) fn none() -> Upkeep {
-        Upkeep { flusher: None, dir: 0, in_memory: false }
-    }
-
     /// The log leaves its syncs to the flusher, or nobody needs them.
     pub(super) fn owns_flushes(&self) -> bool {
         self.flusher.is_some()
@@ -222,3 +217,10 @@ impl Partition {
 
 /// `flush.ms` from here on means never.
 const NEVER_MS: u64 = i64::MAX as u64;
+
+#[cfg(test)]
+impl Upkeep {
+    pub(super) fn none() -> Upkeep {
+        Upkeep { flusher: None, dir: 0, in_memory: false }
+    }
+}
