@@ -1,12 +1,13 @@
 //! Target: a whole broker in memory, by way of a socket.
 //!
-//! Input: requests, each with its length, header included. Requests that may rightly wait for long are left out.
+//! Input: how (requests, stream). Requests: each with its length, header included. Stream: how many bytes are written at a
+//! time, and what is written. Requests that may rightly wait for long are left out.
 //!
 //! Promises: every request of an API that is served gets an answer that a client can read, or a closed connection; no
 //! thread of the broker panics; the next connection is served.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use rohrpost_protocol::messages::{
     MetadataRequest, MetadataRequestTopic, PartitionProduceData, ProduceRequest, TopicProduceData,
 };
 use rohrpost_protocol::{
-    ApiKey, Decoder, Kind, Message, Records, RequestHeader, ResponseHeader, encode_request, reencode_body,
+    ApiKey, Decoder, Kind, Message, Records, RequestHeader, ResponseHeader, encode_request, frame,
+    reencode_body,
 };
 use rohrpost_record::{Codec, Stamp};
 
@@ -39,8 +41,24 @@ pub fn run(data: &[u8]) {
     }
     let (cluster, age) = world.as_mut().expect("it was just made");
     *age += 1;
-    let mut stream = None;
     let mut input = Input::new(data);
+    match input.byte() % 2 {
+        REQUESTS => requests(cluster, input),
+        _ => stream(cluster, input),
+    }
+    // the next client is served
+    let metadata = encode_request(&MetadataRequest::default(), 12, 1, None).expect("a valid request");
+    assert!(
+        talk(connect(cluster), &metadata.bytes()[4..]).is_some(),
+        "a good request is not answered any more"
+    );
+}
+
+const REQUESTS: u8 = 0;
+const STREAM: u8 = 1;
+
+fn requests(cluster: &Cluster, mut input: Input<'_>) {
+    let mut stream = None;
     let mut requests = 0;
     while !input.is_empty() && requests < 8 {
         let request = input.counted();
@@ -51,21 +69,56 @@ pub fn run(data: &[u8]) {
         let open = stream.take().unwrap_or_else(|| connect(cluster));
         stream = talk(open, request);
     }
-    // the next client is served
-    let metadata = encode_request(&MetadataRequest::default(), 12, 1, None).expect("a valid request");
-    assert!(
-        talk(connect(cluster), &metadata.bytes()[4..]).is_some(),
-        "a good request is not answered any more"
-    );
+}
+
+/// Bytes in pieces, then nothing more: the broker answers what it can and closes the connection (N8, CON-9).
+fn stream(cluster: &Cluster, mut input: Input<'_>) {
+    let step = usize::from(input.byte()).max(1) * 8;
+    let bytes = input.rest();
+    let mut rest = bytes;
+    while let Ok(frame::Progress::Complete(len)) = frame::check(rest, frame::DEFAULT_MAX_SIZE) {
+        let (request, behind) = rest[frame::SIZE_LEN..].split_at(len);
+        if may_wait(request) {
+            return;
+        }
+        rest = behind;
+    }
+    let mut stream = connect(cluster);
+    for piece in bytes.chunks(step) {
+        if stream.write_all(piece).is_err() {
+            break;
+        }
+    }
+    // it may be closed already
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answers = Vec::new();
+    match stream.take(1 << 24).read_to_end(&mut answers) {
+        Ok(_) => assert!(answers.len() < 1 << 24, "16 MiB of answers to {} bytes", bytes.len()),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
+        Err(error) => panic!("a connection that has ended is not closed: {error}"),
+    }
+    let mut rest = &answers[..];
+    while !rest.is_empty() {
+        match frame::check(rest, 1 << 24) {
+            Ok(frame::Progress::Complete(len)) => rest = &rest[frame::SIZE_LEN + len..],
+            cut => panic!("answers are whole frames: {cut:?}"),
+        }
+    }
 }
 
 /// See the module.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let mut seeds = Vec::new();
+    let mut seeds = vec![
+        vec![STREAM, 0, 0x7f, 0xff, 0xff, 0xff],
+        vec![STREAM, 0, 0, 0, 0, 0],
+        vec![STREAM, 0, 0xff, 0xff, 0xff, 0xff],
+    ];
     let mut add = |request: &[u8]| {
-        let mut seed = Vec::new();
+        let mut seed = vec![REQUESTS];
         put_counted(&mut seed, request);
         seeds.push(seed);
+        let frame = [&(request.len() as i32).to_be_bytes(), request].concat();
+        seeds.push([&[STREAM, 3][..], &frame, &frame].concat());
     };
     for case in cases("messages.jsonl").iter().filter(|case| case["type"] == "request") {
         let body = bytes(case, "hex");

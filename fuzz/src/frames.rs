@@ -1,4 +1,4 @@
-//! Target: frames out of a stream, on both sides; a client's connection; `.properties` texts.
+//! Target: frames out of a stream, as a client reads them; a client's connection; `.properties` texts.
 //!
 //! Input: what (frames, connection, properties), then what that one says at its function.
 
@@ -14,10 +14,7 @@ use crate::input::Input;
 use crate::memory::within;
 use crate::vectors::{bytes, cases};
 
-// The readers are private to their crates, and are to stay so.
-#[path = "../../crates/broker/src/network/frame.rs"]
-#[allow(dead_code, missing_docs, reason = "the file is another crate's")]
-mod broker_side;
+// The reader is private to its crate, and is to stay so. The broker's is reached through a socket, by the target `broker`.
 #[path = "../../crates/net/src/frame.rs"]
 #[allow(dead_code, missing_docs, reason = "the file is another crate's")]
 mod client_side;
@@ -63,7 +60,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Input: how many bytes a read gives at most, a stream. Both readers find the same frames as one look at the whole.
+/// Input: how many bytes a read gives at most, a stream. The reader finds the same frames as one look at the whole.
 fn frames(mut input: Input<'_>) {
     let step = usize::from(input.byte()).max(1) * if input.byte() & 1 == 0 { 1 } else { 400 };
     let stream = input.rest();
@@ -85,8 +82,6 @@ fn frames(mut input: Input<'_>) {
     // Twice what has come, the frame that is given out beside the one that begins, and a first read.
     let bound = 4 * stream.len() + (160 << 10);
     let (found, well) = within(bound, || client(stream, step));
-    assert_eq!((found, well), (expected.clone(), ends_well));
-    let (found, well) = within(bound, || broker(stream, step));
     assert_eq!((found, well), (expected, ends_well));
 }
 
@@ -104,27 +99,6 @@ fn client(stream: &[u8], step: usize) -> (Vec<&[u8]>, bool) {
         loop {
             match reader.next_frame() {
                 Ok(Some(frame)) => found.push(same(stream, &mut at, &frame)),
-                Ok(None) => break,
-                Err(_) => return (found, false),
-            }
-        }
-    }
-    (found, true)
-}
-
-fn broker(stream: &[u8], step: usize) -> (Vec<&[u8]>, bool) {
-    let mut reader = broker_side::FrameReader::new(MAX);
-    let (mut found, mut rest, mut at) = (Vec::new(), stream, 0);
-    while !rest.is_empty() {
-        let Ok(space) = reader.spare() else { return (found, false) };
-        let count = space.len().min(step).min(rest.len());
-        assert!(count > 0, "room for a read is never empty");
-        space[..count].copy_from_slice(&rest[..count]);
-        reader.advance(count);
-        rest = &rest[count..];
-        loop {
-            match reader.next_frame() {
-                Ok(Some(frame)) => found.push(same(stream, &mut at, frame.bytes())),
                 Ok(None) => break,
                 Err(_) => return (found, false),
             }

@@ -270,29 +270,33 @@ fn churn(port: u16, stop: &AtomicBool) -> BTreeMap<String, Wanted> {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let name = format!("churn-{number}");
-        wanted.insert(name.clone(), Wanted::Either);
-        match create(&mut client, &name) {
-            Ok(ErrorCode::NONE) => wanted.insert(name.clone(), Wanted::There),
-            Ok(code) => panic!("{name} was refused: {}", code.name()),
-            Err(_) => {
+        // each topic lives while the next three are made
+        let made = format!("churn-{number}");
+        let ended = |outcome: Result<ErrorCode, ClientError>, wanted| match outcome {
+            Ok(ErrorCode::NONE) => Some(wanted),
+            // a request before this one may have been carried out without an answer
+            Ok(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if wanted == Wanted::Gone => Some(wanted),
+            Ok(code) => panic!("a topic could not be {wanted:?}: {}", code.name()),
+            Err(_) => None,
+        };
+        match ended(create(&mut client, &made), Wanted::There) {
+            Some(there) => wanted.insert(made, there),
+            None => {
                 client = reader::connect(port);
-                continue;
+                wanted.insert(made, Wanted::Either)
             }
         };
-        // one in three stays
-        if number % 3 == 0 {
-            continue;
+        let Some(old) = (number as u64).checked_sub(3).map(|old| format!("churn-{old}")) else { continue };
+        while wanted.get(&old) != Some(&Wanted::Gone) && !stop.load(Ordering::Relaxed) {
+            wanted.insert(old.clone(), Wanted::Either);
+            match ended(delete(&mut client, &old), Wanted::Gone) {
+                Some(gone) => wanted.insert(old.clone(), gone),
+                None => {
+                    client = reader::connect(port);
+                    None
+                }
+            };
         }
-        wanted.insert(name.clone(), Wanted::Either);
-        match delete(&mut client, &name) {
-            Ok(ErrorCode::NONE) => wanted.insert(name, Wanted::Gone),
-            Ok(code) => panic!("{name} could not be deleted: {}", code.name()),
-            Err(_) => {
-                client = reader::connect(port);
-                continue;
-            }
-        };
         // the disk is to hold minutes of this
         std::thread::sleep(Duration::from_millis(5));
     }
