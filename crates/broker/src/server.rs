@@ -527,7 +527,7 @@ fn start_controller(
     LocalController::start(StartOptions {
         cluster_id: dir.meta().cluster_id.clone(),
         settings: ControllerSettings::from(config),
-        log: MetadataLog::new(log),
+        log: MetadataLog::with_policy(log, config.into()),
         seed: fastrand::u64(..),
         clock: Box::new({
             let clock = Arc::clone(clock);

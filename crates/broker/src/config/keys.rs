@@ -86,7 +86,7 @@ const COMPACTION: &str = "logs are not compacted yet";
 const TIERED: &str = "tiered storage is not implemented";
 const QUOTAS: &str = "there are no quotas yet";
 const METRICS: &str = "the broker gives out no metrics yet";
-const METADATA_LOG: &str = "the metadata log is kept whole; there are no snapshots of it yet";
+const METADATA_LOG: &str = "the metadata log begins a new segment by size alone";
 const PURGATORY: &str = "a waiting request is removed when it ends, so nothing is left to purge";
 const UNSTABLE: &str = "there are no unstable versions in this broker";
 const DIRECTORIES: &str = "replicas are not moved between data directories, and no other broker takes over";
@@ -210,11 +210,11 @@ pub(super) const KEYS: &[Key] = &[
     ignored("server.max.startup.time.ms", long(0), QUORUM),
     honoured("metadata.log.segment.bytes", int(8_388_608)),
     ignored("metadata.log.segment.ms", long(i64::MIN), METADATA_LOG),
-    ignored("metadata.log.max.record.bytes.between.snapshots", long(1), METADATA_LOG),
-    ignored("metadata.log.max.snapshot.interval.ms", long(0), METADATA_LOG),
+    honoured("metadata.log.max.record.bytes.between.snapshots", long(1)),
+    honoured("metadata.log.max.snapshot.interval.ms", long(0)),
     ignored("metadata.max.idle.interval.ms", int(0), QUORUM),
-    ignored("metadata.max.retention.bytes", long(i64::MIN), METADATA_LOG),
-    ignored("metadata.max.retention.ms", long(i64::MIN), METADATA_LOG),
+    honoured("metadata.max.retention.bytes", long(i64::MIN)),
+    honoured("metadata.max.retention.ms", long(i64::MIN)),
     ignored("group.coordinator.threads", int(1), GROUPS),
     ignored(
         "group.coordinator.rebalance.protocols",

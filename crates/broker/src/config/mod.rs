@@ -107,6 +107,14 @@ pub struct BrokerConfig {
     pub replica_high_watermark_checkpoint_interval_ms: u64,
     /// `metadata.log.segment.bytes`.
     pub metadata_log_segment_bytes: u32,
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub metadata_log_max_record_bytes_between_snapshots: u64,
+    /// `metadata.log.max.snapshot.interval.ms`; 0 = snapshots by size only.
+    pub metadata_log_max_snapshot_interval_ms: i64,
+    /// `metadata.max.retention.bytes`; negative = no limit.
+    pub metadata_max_retention_bytes: i64,
+    /// `metadata.max.retention.ms`; negative = no limit.
+    pub metadata_max_retention_ms: i64,
     /// What a topic gets without settings of its own, and how its settings are checked.
     pub topic_defaults: TopicDefaults,
     /// Keys that were given and have no effect, or only a part of it, in the order of their names.

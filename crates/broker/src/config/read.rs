@@ -190,6 +190,12 @@ impl Reader {
             replica_high_watermark_checkpoint_interval_ms: self
                 .interval("replica.high.watermark.checkpoint.interval.ms", 5_000),
             metadata_log_segment_bytes: self.number("metadata.log.segment.bytes", 1 << 30) as u32,
+            metadata_log_max_record_bytes_between_snapshots: self
+                .interval("metadata.log.max.record.bytes.between.snapshots", 20_971_520),
+            metadata_log_max_snapshot_interval_ms: self
+                .number("metadata.log.max.snapshot.interval.ms", 3_600_000),
+            metadata_max_retention_bytes: self.number("metadata.max.retention.bytes", 104_857_600),
+            metadata_max_retention_ms: self.number("metadata.max.retention.ms", 604_800_000),
             topic_defaults,
             ignored,
             given: self.set.clone(),

@@ -205,6 +205,15 @@ fn defaults_are_kafkas() {
     let watermarks = config.replica_high_watermark_checkpoint_interval_ms;
     expect("replica.high.watermark.checkpoint.interval.ms", watermarks.to_string());
     expect("metadata.log.segment.bytes", config.metadata_log_segment_bytes.to_string());
+    let between = config.metadata_log_max_record_bytes_between_snapshots;
+    expect("metadata.log.max.record.bytes.between.snapshots", between.to_string());
+    let interval = config.metadata_log_max_snapshot_interval_ms;
+    expect("metadata.log.max.snapshot.interval.ms", interval.to_string());
+    expect("metadata.max.retention.bytes", config.metadata_max_retention_bytes.to_string());
+    expect("metadata.max.retention.ms", config.metadata_max_retention_ms.to_string());
+    expect("max.request.partition.size.limit", config.max_request_partition_size_limit.to_string());
+    let slots = config.max_incremental_fetch_session_cache_slots;
+    expect("max.incremental.fetch.session.cache.slots", slots.to_string());
     assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://:9092");
     assert!(config.is_in_memory() && config.ignored.is_empty());
 }
@@ -492,4 +501,52 @@ fn min_insync_replicas_never_exceeds_the_number_of_replicas() {
     assert_eq!(defaults.min_insync_replicas(&BTreeMap::new(), 1), 1);
     assert_eq!(defaults.min_insync_replicas(&BTreeMap::new(), 3), 2);
     assert_eq!(defaults.min_insync_replicas(&configs(&[("min.insync.replicas", "3")]), 3), 3);
+}
+
+#[test]
+fn what_tools_are_told_of_keys_is_what_the_reference_says() {
+    // M9
+    let words = |kind: meaning::ValueType| format!("{kind:?}").to_lowercase();
+    for row in reference() {
+        let found = match row["scope"].as_str() {
+            "topic" => meaning::of_topic_key(&row["key"]),
+            _ if row["stage"] == "S1" => meaning::of_broker_key(&row["key"]),
+            _ => continue,
+        };
+        let key = found.unwrap_or_else(|| panic!("{} is missing", row["key"]));
+        assert_eq!(words(key.value_type), row["type"], "{}", key.name);
+        let default = match row["default"].as_str() {
+            "null" | "<required>" => None,
+            "\"\"" => Some(""),
+            text => Some(text.trim_matches(['[', ']'])),
+        };
+        assert_eq!(key.default, default, "{}", key.name);
+        let update = format!("{:?}", key.update).to_lowercase();
+        assert_eq!(update.replace("restart", "ro"), row["update"], "{}", key.name);
+        assert!(!key.text.is_empty());
+    }
+    // E12: who reads of compaction learns that there is none yet
+    assert!(meaning::of_topic_key("cleanup.policy").unwrap().text.contains("nothing is compacted yet"));
+}
+
+#[test]
+fn what_may_change_while_the_broker_runs_is_what_it_honours_then() {
+    // M10, E12
+    for (name, dynamic) in [
+        ("log.retention.ms", true),
+        ("message.max.bytes", true),
+        ("compression.type", true),
+        ("unclean.leader.election.enable", true),
+        ("producer.id.expiration.ms", true),
+        // Kafka changes these while it runs, this broker does not
+        ("num.io.threads", false),
+        ("max.connections", false),
+        ("listeners", false),
+        // nor does Kafka these
+        ("log.retention.hours", false),
+        ("node.id", false),
+        ("no.such.key", false),
+    ] {
+        assert_eq!(describe::is_dynamic(name), dynamic, "{name}");
+    }
 }

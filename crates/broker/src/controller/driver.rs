@@ -197,7 +197,21 @@ impl State {
         self.append(&values, now_ms)?;
         let change = replay.publish();
         self.controller.committed(replay);
+        self.snapshot_if_due(now_ms);
         Ok((proposal.answer, change))
+    }
+
+    /// A snapshot that cannot be written costs nothing but the length of the log.
+    fn snapshot_if_due(&mut self, now_ms: i64) {
+        let Some(log) = &mut self.log else { return };
+        let replay = self.controller.replay();
+        // a snapshot has no place for half of a metadata transaction, nor for what the image does not keep
+        if !log.snapshot_due(now_ms) || replay.open_transaction().is_some() || !replay.keeps_everything() {
+            return;
+        }
+        if let Err(error) = log.write_snapshot(replay.image(), now_ms) {
+            tracing::error!(%error, "cannot write a snapshot; the metadata log grows on");
+        }
     }
 
     fn append(&mut self, values: &[Vec<u8>], now_ms: i64) -> Result<(), ApiError> {

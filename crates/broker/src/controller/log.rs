@@ -4,8 +4,8 @@
 //! controller epoch begins with a LeaderChange control record (C7), a change is one batch or one metadata transaction (C5),
 //! and it is synced before anybody hears of it (C21). Kafka's dump tool reads the files with its cluster-metadata decoder (C26).
 //!
-//! Snapshots are not written yet: [`MetadataLog::snapshot_due`] says when one should be. They belong here: the image's
-//! records between a SnapshotHeader and a SnapshotFooter into `<end offset>-<epoch>.checkpoint`, then the log start moves up.
+//! Snapshots (C6) bound it: when [`MetadataLog::snapshot_due`] says so, the image is written as one, and what is older than the
+//! oldest snapshot that is kept goes. A start reads the newest whole snapshot and the log after it.
 
 use std::fmt;
 
@@ -15,21 +15,42 @@ use rohrpost_record::control::{ControlType, LeaderChange, LeaderVoter};
 use rohrpost_record::{Attributes, BatchBuilder, Batches, HEADER_LEN, NO_HEADERS, Stamp, patch, stamp};
 
 use super::records;
+use super::snapshot::{Snapshot, SnapshotId, Snapshots};
 use super::source::ApiError;
-use crate::metadata::{ApplyError, Replay};
+use crate::config::BrokerConfig;
+use crate::metadata::{ApplyError, MetadataImage, Replay};
 
 /// Largest batch that is written, unless one record alone is larger. Bytes.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 /// How much of the log is read at a time while it is replayed. Bytes.
 const READ_BYTES: usize = 4 << 20;
-/// `metadata.log.max.record.bytes.between.snapshots`. Bytes.
-const SNAPSHOT_BYTES: u64 = 20 << 20;
 
 /// The log of one controller. See the module.
 #[derive(Debug)]
 pub struct MetadataLog {
     log: Log,
     epoch: i32,
+    snapshots: Snapshots,
+    policy: SnapshotPolicy,
+    /// Of the newest snapshot, or of the first append without one; ms.
+    snapshot_ms: Option<i64>,
+    /// Bytes appended since the newest snapshot.
+    bytes_since_snapshot: u64,
+    /// Time of the last append, ms.
+    appended_ms: i64,
+}
+
+/// When snapshots are written and how long they are kept: four keys of Kafka's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub bytes_between: u64,
+    /// `metadata.log.max.snapshot.interval.ms`; 0 = no matter.
+    pub interval_ms: i64,
+    /// `metadata.max.retention.bytes`, of log and snapshots; negative = no limit.
+    pub retention_bytes: i64,
+    /// `metadata.max.retention.ms`; negative = no limit.
+    pub retention_ms: i64,
 }
 
 /// A metadata log that cannot be read or written.
@@ -48,14 +69,30 @@ pub enum MetadataLogError {
     },
     /// A record that cannot be written.
     Encode(ApiError),
+    /// A snapshot that cannot be read or written.
+    Snapshot(String),
 }
 
 impl MetadataLog {
     /// Takes an opened log: `__cluster_metadata`, partition 0, [topic id](crate::metadata::CLUSTER_METADATA_TOPIC_ID), with
     /// [`MetadataLog::config`].
     pub fn new(log: Log) -> MetadataLog {
+        MetadataLog::with_policy(log, SnapshotPolicy::default())
+    }
+
+    /// The same with other snapshots than by default.
+    pub fn with_policy(log: Log, policy: SnapshotPolicy) -> MetadataLog {
         let epoch = log.latest_epoch().unwrap_or(0);
-        MetadataLog { log, epoch }
+        let snapshots = Snapshots::new(log.storage().clone(), log.dir());
+        MetadataLog {
+            log,
+            epoch,
+            snapshots,
+            policy,
+            snapshot_ms: None,
+            bytes_since_snapshot: 0,
+            appended_ms: 0,
+        }
     }
 
     /// The settings that the log is to be opened with.
@@ -64,18 +101,70 @@ impl MetadataLog {
             segment_bytes,
             // a change may be of any size; batches above BATCH_BYTES_MAX hold one record
             max_message_bytes: i32::MAX as u32,
-            // nothing of a metadata log expires before there are snapshots
+            // nothing of a metadata log expires but what a snapshot contains
             retention_ms: -1,
             retention_bytes: -1,
             ..LogConfig::default()
         }
     }
 
-    /// Applies everything in the log. What an unfinished transaction left stays open in `replay`: the next epoch begins with
-    /// its end ([`Controller::begin_epoch`](super::Controller::begin_epoch)).
-    pub fn replay(&self, replay: &mut Replay) -> Result<(), MetadataLogError> {
+    /// Applies the newest whole snapshot and everything in the log after it. `replay` is one that has seen nothing yet. What an
+    /// unfinished transaction left stays open in it: the next epoch begins with its end
+    /// ([`Controller::begin_epoch`](super::Controller::begin_epoch)).
+    ///
+    /// # Errors
+    /// What cannot be read or applied; and a log that begins after the newest snapshot: what lay between is lost.
+    pub fn replay(&mut self, replay: &mut Replay) -> Result<(), MetadataLogError> {
+        let from = self.load_snapshot(replay)?;
+        if from > self.log.log_end_offset() {
+            // the snapshot was written from what was synced: the log has lost its end, and the snapshot has it
+            tracing::warn!(
+                offset = from,
+                "the metadata log ends before its snapshot; going on from the snapshot"
+            );
+            self.log.truncate_fully_and_start_at(from)?;
+        }
+        let start = self.log.log_start_offset();
+        if start > from {
+            return Err(MetadataLogError::Damaged {
+                offset: start,
+                reason: format!(
+                    "the log begins here, and no snapshot is whole that says what was before; restore one of \
+                     {}/*.checkpoint from a backup",
+                    self.log.dir()
+                ),
+            });
+        }
+        self.replay_log(from, replay)
+    }
+
+    /// Applies the newest whole snapshot. The answer is the offset to go on from.
+    fn load_snapshot(&mut self, replay: &mut Replay) -> Result<i64, MetadataLogError> {
+        // C6
+        self.snapshots.remove_parts().map_err(snapshot_failed)?;
+        for id in self.snapshots.list().map_err(snapshot_failed)?.into_iter().rev() {
+            let snapshot = match self.snapshots.read(id).map_err(snapshot_failed)? {
+                Ok(snapshot) => snapshot,
+                Err(reason) => {
+                    let offset = id.end_offset;
+                    tracing::warn!(offset, %reason, "a snapshot of the metadata log is damaged; using an older one");
+                    continue;
+                }
+            };
+            for value in &snapshot.values {
+                replay.apply(id.end_offset - 1, id.epoch, value)?;
+            }
+            replay.passed(id.end_offset - 1, id.epoch);
+            self.epoch = self.epoch.max(id.epoch);
+            self.snapshot_ms = Some(snapshot.timestamp_ms);
+            return Ok(id.end_offset);
+        }
+        Ok(0)
+    }
+
+    fn replay_log(&mut self, from: i64, replay: &mut Replay) -> Result<(), MetadataLogError> {
         let end = self.log.log_end_offset();
-        let mut offset = self.log.log_start_offset();
+        let mut offset = from;
         let mut scratch = Vec::new();
         while offset < end {
             let read = self.log.read(offset, READ_BYTES, end, true)?;
@@ -85,7 +174,8 @@ impl MetadataLog {
                     reason: "the log cannot be read on".to_owned(),
                 });
             }
-            replay_batches(&read.records, replay, &mut scratch)?;
+            replay_batches(&read.records, from, replay, &mut scratch)?;
+            self.bytes_since_snapshot += read.records.len() as u64;
             offset = read.next_offset;
         }
         Ok(())
@@ -145,6 +235,9 @@ impl MetadataLog {
         self.log.append_as_follower(&bytes, self.epoch, now_ms)?;
         // C21
         self.log.flush()?;
+        self.bytes_since_snapshot += bytes.len() as u64;
+        self.appended_ms = now_ms;
+        self.snapshot_ms.get_or_insert(now_ms);
         Ok(())
     }
 
@@ -158,14 +251,84 @@ impl MetadataLog {
         self.log.log_end_offset()
     }
 
-    /// Whether the log has grown so far that a snapshot should replace its beginning. Nobody writes one yet.
-    pub fn snapshot_due(&self) -> bool {
-        self.log.size_bytes() > SNAPSHOT_BYTES
+    /// Whether the log has grown so far, or the newest snapshot so old, that another one is due.
+    pub fn snapshot_due(&self, now_ms: i64) -> bool {
+        let SnapshotPolicy { bytes_between, interval_ms, .. } = self.policy;
+        let age_ms = now_ms.saturating_sub(self.snapshot_ms.unwrap_or(now_ms));
+        let is_old = interval_ms > 0 && age_ms >= interval_ms && self.bytes_since_snapshot > 0;
+        self.bytes_since_snapshot >= bytes_between || is_old
+    }
+
+    /// Writes the image of the log's end as a snapshot, and lets go of what is older than the snapshots that are kept.
+    ///
+    /// # Errors
+    /// The disk. The log is as good as before, and the next snapshot is due as late as after one that was written.
+    pub fn write_snapshot(&mut self, image: &MetadataImage, now_ms: i64) -> Result<(), MetadataLogError> {
+        // C6
+        self.bytes_since_snapshot = 0;
+        self.snapshot_ms = Some(now_ms);
+        let id = SnapshotId { end_offset: image.offset + 1, epoch: image.epoch };
+        let snapshot = Snapshot::of(image, self.appended_ms).map_err(MetadataLogError::Encode)?;
+        self.snapshots.write(id, &snapshot, now_ms).map_err(snapshot_failed)?;
+        self.let_go(now_ms)
+    }
+
+    /// Removes the oldest snapshots while there is too much or they are too old, and with each the log below the next one.
+    fn let_go(&mut self, now_ms: i64) -> Result<(), MetadataLogError> {
+        let SnapshotPolicy { retention_bytes, retention_ms, .. } = self.policy;
+        let mut kept = self.snapshots.list().map_err(snapshot_failed)?;
+        let mut bytes = self.log.size_bytes();
+        for id in &kept {
+            bytes += self.snapshots.size(*id).map_err(snapshot_failed)?;
+        }
+        while let [oldest, next, ..] = kept[..] {
+            let is_too_much = u64::try_from(retention_bytes).is_ok_and(|most| bytes > most);
+            let is_too_old = || -> Result<bool, MetadataLogError> {
+                let written = self.snapshots.read(oldest).map_err(snapshot_failed)?;
+                let written_ms = written.map_or(i64::MIN, |snapshot| snapshot.timestamp_ms);
+                Ok(retention_ms >= 0 && now_ms.saturating_sub(written_ms) > retention_ms)
+            };
+            if !is_too_much && !is_too_old()? {
+                break;
+            }
+            // the next one must be whole before this one goes
+            if self.snapshots.read(next).map_err(snapshot_failed)?.is_err() {
+                break;
+            }
+            let before = self.log.size_bytes();
+            bytes -= self.snapshots.size(oldest).map_err(snapshot_failed)?;
+            self.log.advance_log_start(next.end_offset)?;
+            // nobody else reads this log, so its files go at once
+            if let Some(deletion) = self.log.delete_old_segments(now_ms, next.end_offset)? {
+                deletion.remove()?;
+            }
+            self.snapshots.remove(oldest).map_err(snapshot_failed)?;
+            bytes -= before - self.log.size_bytes();
+            kept.remove(0);
+        }
+        Ok(())
     }
 
     /// The log below, to be closed with the others of its directory (D21).
     pub fn into_log(self) -> Log {
         self.log
+    }
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> SnapshotPolicy {
+        (&BrokerConfig::default()).into()
+    }
+}
+
+impl From<&BrokerConfig> for SnapshotPolicy {
+    fn from(config: &BrokerConfig) -> SnapshotPolicy {
+        SnapshotPolicy {
+            bytes_between: config.metadata_log_max_record_bytes_between_snapshots,
+            interval_ms: config.metadata_log_max_snapshot_interval_ms,
+            retention_bytes: config.metadata_max_retention_bytes,
+            retention_ms: config.metadata_max_retention_ms,
+        }
     }
 }
 
@@ -178,6 +341,7 @@ impl fmt::Display for MetadataLogError {
                 write!(f, "metadata log, batch at offset {offset}: {reason}")
             }
             MetadataLogError::Encode(error) => error.fmt(f),
+            MetadataLogError::Snapshot(error) => write!(f, "snapshot of the metadata log: {error}"),
         }
     }
 }
@@ -196,8 +360,17 @@ impl From<ApplyError> for MetadataLogError {
     }
 }
 
-/// Applies the records of whole batches.
-fn replay_batches(bytes: &[u8], replay: &mut Replay, scratch: &mut Vec<u8>) -> Result<(), MetadataLogError> {
+fn snapshot_failed(error: std::io::Error) -> MetadataLogError {
+    MetadataLogError::Snapshot(error.to_string())
+}
+
+/// Applies the records of whole batches from an offset on: the first batch may begin before it.
+fn replay_batches(
+    bytes: &[u8],
+    from: i64,
+    replay: &mut Replay,
+    scratch: &mut Vec<u8>,
+) -> Result<(), MetadataLogError> {
     for batch in Batches::new(bytes) {
         let damaged = |offset, reason: String| MetadataLogError::Damaged { offset, reason };
         let batch = batch.map_err(|e| damaged(replay.image().offset, e.to_string()))?;
@@ -214,6 +387,9 @@ fn replay_batches(bytes: &[u8], replay: &mut Replay, scratch: &mut Vec<u8>) -> R
             .map_err(|e| damaged(header.base_offset, e.to_string()))?;
         for record in records {
             let record = record.map_err(|e| damaged(header.base_offset, e.to_string()))?;
+            if record.offset < from {
+                continue; // the snapshot has it
+            }
             let Some(value) = record.value else {
                 return Err(damaged(record.offset, "a record without a value".to_owned()));
             };
@@ -224,7 +400,7 @@ fn replay_batches(bytes: &[u8], replay: &mut Replay, scratch: &mut Vec<u8>) -> R
 }
 
 /// Splits values into runs of at most [`BATCH_BYTES_MAX`], each of at least one value.
-fn batches(values: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
+pub(super) fn batches(values: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
     let mut rest = values;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -242,25 +418,25 @@ fn batches(values: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
 }
 
 /// One batch being written.
-struct BatchWriter {
+pub(super) struct BatchWriter {
     builder: BatchBuilder,
     bytes: Vec<u8>,
     control: bool,
 }
 
 impl BatchWriter {
-    fn new(control: bool) -> BatchWriter {
+    pub(super) fn new(control: bool) -> BatchWriter {
         BatchWriter { builder: BatchBuilder::new(), bytes: vec![0; HEADER_LEN], control }
     }
 
-    fn push(&mut self, now_ms: i64, key: Option<&[u8]>, value: &[u8]) {
+    pub(super) fn push(&mut self, now_ms: i64, key: Option<&[u8]>, value: &[u8]) {
         let at = self.bytes.len();
         let len = self.builder.record_len(now_ms, key, Some(value), NO_HEADERS);
         self.bytes.resize(at + len, 0);
         self.builder.append(&mut self.bytes[at..], now_ms, key, Some(value), NO_HEADERS);
     }
 
-    fn finish(mut self, base_offset: i64, epoch: i32) -> Vec<u8> {
+    pub(super) fn finish(mut self, base_offset: i64, epoch: i32) -> Vec<u8> {
         let attributes = if self.control {
             Attributes::control(false)
         } else {

@@ -7,7 +7,7 @@
 //!
 //! * [`source`](MetadataSource): the interface, its requests and answers.
 //! * `local`, `topics`, `partitions`, `configs`, `elections`, `brokers`, `placement`: the decisions, a deterministic machine without I/O (C22).
-//! * `log`: the metadata log `__cluster_metadata-0` on `rohrpost-log` (C7, C21, C26).
+//! * `log`: the metadata log `__cluster_metadata-0` on `rohrpost-log` (C7, C21, C26); `snapshot`: its snapshots (C6).
 //! * `driver`: appends, syncs, applies, tells the listeners; then the caller gets its answer.
 
 mod brokers;
@@ -19,12 +19,13 @@ mod log;
 mod partitions;
 mod placement;
 mod records;
+mod snapshot;
 mod source;
 mod topics;
 
 pub use self::driver::{Clock, ControllerError, LocalController, StartOptions};
 pub use self::local::{Controller, ControllerSettings};
-pub use self::log::{MetadataLog, MetadataLogError};
+pub use self::log::{MetadataLog, MetadataLogError, SnapshotPolicy};
 pub use self::records::Proposal;
 pub use self::source::{
     AlterConfigs, ApiError, BrokerHeartbeat, BrokerRegistration, ConfigChange, ConfigEntry, ConfigOp,

@@ -46,6 +46,11 @@ impl Changes {
         self.values.truncate(len);
     }
 
+    /// The values of the records.
+    pub(super) fn into_values(self) -> Vec<Vec<u8>> {
+        self.values
+    }
+
     /// All of it or none of it.
     pub(super) fn atomic<A>(self, answer: A) -> Proposal<A> {
         Proposal { records: self.values, atomic: true, answer }

@@ -28,6 +28,8 @@ pub struct Replay {
     next: MetadataImage,
     touched: Touched,
     transaction: Option<Transaction>,
+    /// A record was applied that leaves nothing in the image.
+    has_dropped: bool,
 }
 
 /// What an AbortTransaction goes back to.
@@ -76,7 +78,13 @@ impl Replay {
     /// Before the first record of a log.
     pub fn new(cluster_id: &str) -> Replay {
         let next = MetadataImage::empty(cluster_id);
-        Replay { published: Arc::new(next.clone()), next, touched: Touched::default(), transaction: None }
+        Replay {
+            published: Arc::new(next.clone()),
+            next,
+            touched: Touched::default(),
+            transaction: None,
+            has_dropped: false,
+        }
     }
 
     /// The newest published image.
@@ -87,6 +95,12 @@ impl Replay {
     /// Offset at which the open metadata transaction began, if there is one.
     pub fn open_transaction(&self) -> Option<i64> {
         self.transaction.as_ref().map(|transaction| transaction.begin_offset)
+    }
+
+    /// Whether the image holds all that the records have said. Else a snapshot of it would lose what only the log has: quotas,
+    /// access control, credentials and tokens of another controller.
+    pub fn keeps_everything(&self) -> bool {
+        !self.has_dropped
     }
 
     /// Applies the value of one record.
@@ -182,7 +196,10 @@ impl Replay {
             | MetadataRecord::RemoveUserScramCredential(_)
             | MetadataRecord::DelegationToken(_)
             | MetadataRecord::RemoveDelegationToken(_)
-            | MetadataRecord::ZkMigrationState(_) => Ok(()),
+            | MetadataRecord::ZkMigrationState(_) => {
+                self.has_dropped = true;
+                Ok(())
+            }
         }
     }
 

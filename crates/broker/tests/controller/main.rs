@@ -6,5 +6,6 @@ mod admin;
 mod brokers;
 mod image;
 mod log;
+mod snapshots;
 mod support;
 mod topics;

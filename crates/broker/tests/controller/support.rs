@@ -175,6 +175,10 @@ pub(crate) fn code<T: std::fmt::Debug>(answer: &Result<T, ApiError>) -> ErrorCod
 
 /// The metadata log of the data directory `data`, as a broker opens it.
 pub(crate) fn open_log(storage: &Arc<dyn Storage>) -> Log {
+    open_log_with(storage, 1 << 30)
+}
+
+pub(crate) fn open_log_with(storage: &Arc<dyn Storage>, segment_bytes: u32) -> Log {
     let identity = Identity {
         node_id: 1,
         cluster_id: Some(CLUSTER_ID.to_owned()),
@@ -185,15 +189,19 @@ pub(crate) fn open_log(storage: &Arc<dyn Storage>) -> Log {
     storage.create_dir(DATA_DIR).unwrap();
     let _ = storage.sync_dir("");
     let dir = LogDir::open(storage.clone(), DATA_DIR, &identity).unwrap();
-    let config = MetadataLog::config(1 << 30);
+    let config = MetadataLog::config(segment_bytes);
     dir.open_log(CLUSTER_METADATA_TOPIC, 0, CLUSTER_METADATA_TOPIC_ID.0, config, NOW_MS, 0).unwrap()
 }
 
 pub(crate) fn try_start(storage: &Arc<dyn Storage>) -> Result<LocalController, ControllerError> {
+    try_start_on(MetadataLog::new(open_log(storage)))
+}
+
+pub(crate) fn try_start_on(log: MetadataLog) -> Result<LocalController, ControllerError> {
     LocalController::start(StartOptions {
         cluster_id: CLUSTER_ID.to_owned(),
         settings: settings(&[]),
-        log: MetadataLog::new(open_log(storage)),
+        log,
         seed: 1,
         clock: Box::new(|| NOW_MS),
     })

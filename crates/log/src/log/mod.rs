@@ -229,6 +229,11 @@ impl Log {
         self.health.note(result)
     }
 
+    /// Where its files are.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
     /// The directory.
     pub fn dir(&self) -> &str {
         &self.dir
