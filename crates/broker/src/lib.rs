@@ -40,4 +40,4 @@ mod server;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cluster::{Cluster, ClusterBuilder, LogRecord, PartitionLog};
 pub use error::{StartError, StopError, TopicError};
-pub use server::BrokerServer;
+pub use server::{BrokerServer, ListenerAddress};

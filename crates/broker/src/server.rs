@@ -48,6 +48,17 @@ pub(crate) struct Broker {
     clock: Arc<dyn Clock>,
 }
 
+/// One listener of a running broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerAddress<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The address that is bound.
+    pub bound: SocketAddr,
+    /// `host:port` that clients are told.
+    pub advertised: String,
+}
+
 /// A running broker. Dropping it stops it like [`BrokerServer::stop`], with errors logged.
 pub struct BrokerServer {
     /// There until the broker is stopped; the next two likewise.
@@ -206,9 +217,13 @@ impl BrokerServer {
         self.listeners[0].0
     }
 
-    /// Name and bound address of every listener, in the configuration's order.
-    pub fn listeners(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.listeners.iter().map(|(address, end_point)| (end_point.name.as_str(), *address))
+    /// Every listener, in the configuration's order.
+    pub fn listeners(&self) -> impl Iterator<Item = ListenerAddress<'_>> {
+        self.listeners.iter().map(|(address, end_point)| ListenerAddress {
+            name: &end_point.name,
+            bound: *address,
+            advertised: format!("{}:{}", host_for_url(&end_point.host), end_point.port),
+        })
     }
 
     /// Connections that are open now.

@@ -301,7 +301,8 @@ fn a_client_is_told_the_end_points_of_the_listener_it_came_in_on() {
         .topic("t", 1, 1)
         .start()
         .unwrap();
-    let listeners: Vec<_> = cluster.server().listeners().map(|(name, at)| (name.to_owned(), at)).collect();
+    let listeners: Vec<_> =
+        cluster.server().listeners().map(|one| (one.name.to_owned(), one.bound)).collect();
     assert_eq!(listeners.len(), 2);
     for (name, address) in listeners {
         let mut client = Client::connect(address);

@@ -217,21 +217,29 @@ pub(crate) enum TopicsAction {
 }
 
 /// Run a broker until Ctrl-C. It stores topics in Kafka's own on-disk format.
+///
+/// Threads, limits and all else are Kafka's defaults. Keys that have no effect are named at the start, each with the reason; keys
+/// that would be dangerous to ignore, such as a listener with a login, are refused.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   rohrpost broker                                            127.0.0.1:9092, ./rohrpost-data
   rohrpost broker --listen 0.0.0.0:9092 -X advertised.listeners=PLAINTEXT://box1:9092
-  rohrpost broker --listen 127.0.0.1:0 -X num.partitions=6   any free port; the address is printed")]
+  rohrpost broker --listen 127.0.0.1:0 -X num.partitions=6   any free port; the address is printed
+  rohrpost broker --config server.properties                 as Apache Kafka would be started
+  rohrpost broker --config server.properties --set num.io.threads=2")]
 pub(crate) struct Broker {
-    /// Where topics are stored; created on first use
-    #[arg(long, value_name = "DIR", env = "ROHRPOST_DATA_DIR", default_value = "rohrpost-data")]
-    pub(crate) data_dir: PathBuf,
-    /// The address to listen on; port 0 is any free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    pub(crate) listen: String,
-    /// One of Kafka's broker settings; may be repeated
-    #[arg(short = 'X', value_name = "KEY=VALUE")]
+    /// A server.properties such as Apache Kafka reads
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where topics are stored; created on first use [default: log.dirs of the file, $ROHRPOST_DATA_DIR, or rohrpost-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The address to listen on; port 0 is any free one [default: listeners of the file, or 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// One of Kafka's broker settings; may be repeated, and goes before the file
+    #[arg(short = 'X', long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
 }
 

@@ -117,7 +117,7 @@ pub struct BrokerConfig {
     pub metadata_max_retention_ms: i64,
     /// What a topic gets without settings of its own, and how its settings are checked.
     pub topic_defaults: TopicDefaults,
-    /// Keys that were given and have no effect, or only a part of it, in the order of their names.
+    /// Keys that were given and have no effect, or only a part of it: those of a file first, in its order.
     pub ignored: Vec<IgnoredKey>,
     /// The settings that were made, as they were written.
     pub given: BTreeMap<String, String>,

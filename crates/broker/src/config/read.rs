@@ -141,6 +141,11 @@ impl Reader {
             let reason = format!("names {listener}, which is not opened: the controller is in this process");
             ignored.push(self.ignore("listeners", reason));
         }
+        // as they stand in the file
+        ignored.sort_by_key(|ignored| match ignored.origin {
+            Origin::File { line, .. } => line,
+            Origin::Program | Origin::Flag(_) => usize::MAX,
+        });
         BrokerConfig {
             node_id: self.node_id(),
             broker_rack: self.text("broker.rack"),
