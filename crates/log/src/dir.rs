@@ -501,8 +501,14 @@ fn classify(name: &str) -> DirName<'_> {
     // D3
     let partition = |name: &str| {
         let (topic, number) = name.rsplit_once('-')?;
-        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-        let number: i32 = number.parse().ok().filter(|_| digits && !topic.is_empty())?;
+        // as it is written: with zeros before it, two directories would be the same partition
+        let digits =
+            number.bytes().all(|b| b.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
+        // The name of a topic goes into the checkpoints as it is: one with a blank or a new line would spoil them for all.
+        let is_topic = !topic.is_empty()
+            && topic.len() <= 249
+            && topic.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        let number: i32 = number.parse().ok().filter(|_| digits && is_topic)?;
         Some((topic.len(), number))
     };
     let aside = ["-delete", "-future", "-stray"].iter().find_map(|suffix| {

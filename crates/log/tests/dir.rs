@@ -151,9 +151,21 @@ fn an_unknown_subdirectory_is_refused_and_an_unknown_file_is_not() {
     let found = open(&storage).partitions().unwrap();
     let names: Vec<_> = found.iter().map(|p| partition_dir_name(&p.topic, p.partition)).collect();
     assert_eq!(names, ["__cluster_metadata-0", "a-b.c_d-12", "orders-0"]);
-    for foreign in
-        ["lost+found", "orders", "orders-", "-1", "orders-x", "t-1.0123-delete", "orders-99999999999"]
-    {
+    for foreign in [
+        "lost+found",
+        "orders",
+        "orders-",
+        "-1",
+        "orders-x",
+        "t-1.0123-delete",
+        "orders-99999999999",
+        // no topic is called so, and a checkpoint with such a line could not be read
+        "my backup-2",
+        "a\nb-0",
+        "ä-0",
+        // the same partition as another one
+        "orders-00",
+    ] {
         let path = format!("data/{foreign}");
         storage.create_dir(&path).unwrap();
         let error = LogDir::open(Arc::new(storage.clone()), "data", &identity()).unwrap_err();
