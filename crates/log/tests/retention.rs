@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use rohrpost_log::{FileStorage, Log, LogConfig, MemoryStorage, OpenMode, OpenOptions, Storage};
+use rohrpost_log::{Deletion, FileStorage, Log, LogConfig, MemoryStorage, OpenMode, OpenOptions, Storage};
 use rohrpost_record::Stamp;
 
 /// Two batches of one record a segment.
@@ -28,9 +28,15 @@ fn names(storage: &MemoryStorage, suffix: &str) -> Vec<String> {
 
 fn delete(log: &mut Log, high_watermark: i64) -> Vec<String> {
     match log.delete_old_segments(NOW, high_watermark).unwrap() {
-        Some(deletion) => deletion.rename().unwrap(),
+        Some(deletion) => go(log, &deletion),
         None => Vec::new(),
     }
+}
+
+fn go(log: &mut Log, deletion: &Deletion) -> Vec<String> {
+    let renamed = deletion.rename().unwrap();
+    log.complete_deletion(deletion);
+    renamed
 }
 
 #[test]
@@ -43,10 +49,11 @@ fn old_segments_go_and_the_log_start_moves_with_them() {
     let deletion = log.delete_old_segments(NOW, 6).unwrap().unwrap();
     assert_eq!((deletion.segments(), deletion.first_kept()), (1, 2), "the second holds a young record");
     // The log start has moved before a file has changed.
-    assert_eq!((log.log_start_offset(), log.segment_count()), (2, 2));
+    assert_eq!((log.log_start_offset(), log.log_start_checkpoint()), (2, Some(2)));
     assert!(names(&storage, ".deleted").is_empty());
     assert_eq!(log.read(1, 1, 6, true).unwrap_err().code(), rohrpost_log::code::OFFSET_OUT_OF_RANGE);
-    let renamed = deletion.rename().unwrap();
+    let renamed = go(&mut log, &deletion);
+    assert_eq!((log.segment_count(), log.log_start_checkpoint()), (2, None));
     assert_eq!(
         names(&storage, ".deleted"),
         [
@@ -90,7 +97,8 @@ fn the_active_segment_expires_behind_a_new_one() {
     let mut log = open_with(&storage, LogConfig { retention_ms: 1000, ..LogConfig::default() }, options());
     append(&mut log, produced(0, 0, 3)).unwrap();
     let later = NOW + 5000;
-    log.delete_old_segments(later, 3).unwrap().unwrap().rename().unwrap();
+    let deletion = log.delete_old_segments(later, 3).unwrap().unwrap();
+    go(&mut log, &deletion);
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.segment_count()), (3, 3, 1));
     assert_eq!(names(&storage, ".log"), ["00000000000000000003.log"]);
     assert!(log.delete_old_segments(later, 3).unwrap().is_none(), "an empty one stays");
@@ -217,6 +225,40 @@ fn a_crash_during_deletion_leaves_the_log_as_it_was_before_or_after() {
     start(&storage).rename().unwrap();
     storage.power_loss();
     assert_eq!(opened(&storage), (4, 2));
+}
+
+#[test]
+fn a_deletion_that_did_not_come_to_its_end_is_made_up_by_the_next() {
+    // D22, D23
+    let storage = MemoryStorage::new();
+    let mut log = log_with(&storage, LogConfig { retention_bytes: 0, ..config() }, &[NOW; 5]);
+    drop(log.delete_old_segments(NOW, 4).unwrap().unwrap());
+    assert_eq!((log.log_start_offset(), log.segment_count()), (4, 3));
+    log.set_config(config());
+    delete(&mut log, 4);
+    assert_eq!((log.log_start_offset(), log.segment_count()), (4, 1));
+}
+
+#[test]
+fn a_log_that_was_cut_while_its_old_segments_went_keeps_what_it_has() {
+    // D23, D29
+    let storage = MemoryStorage::new();
+    let mut log = log_with(&storage, LogConfig { retention_bytes: 0, ..config() }, &[NOW; 5]);
+    let deletion = log.delete_old_segments(NOW, 4).unwrap().unwrap();
+    log.truncate_fully_and_start_at(1).unwrap();
+    append(&mut log, batch(1)).unwrap();
+    log.complete_deletion(&deletion);
+    assert_eq!((log.log_start_offset(), log.log_end_offset(), batches(&content(&log)).len()), (1, 2, 1));
+}
+
+#[test]
+fn the_largest_time_is_that_of_what_can_be_read() {
+    // O1, D23
+    let storage = MemoryStorage::new();
+    let mut log = log_with(&storage, config(), &[NOW, NOW, NOW - 7, NOW - 9]);
+    log.advance_log_start(2).unwrap();
+    let found = log.offset_of_max_timestamp().unwrap().unwrap();
+    assert_eq!((found.offset, found.timestamp), (2, NOW - 7));
 }
 
 #[test]

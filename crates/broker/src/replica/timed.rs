@@ -2,6 +2,7 @@
 //! forgetting producers (I9). When is [`Schedule`](super::schedule::Schedule)'s to say; on a data directory one thread does
 //! it, in memory a handler thread, with a [`ManualClock`](crate::ManualClock) whoever moves the clock.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -52,7 +53,11 @@ impl ReplicaManager {
     /// Does timed work until the broker stops: the one thread for that.
     pub(crate) fn run_timed_work(&self) {
         loop {
-            let next_ms = self.run_due();
+            // a failure of one piece of work must not end all others
+            let next_ms = catch_unwind(AssertUnwindSafe(|| self.run_due())).unwrap_or_else(|_| {
+                tracing::error!("timed work panicked; it is tried again in a second");
+                self.clock.monotonic_ms().saturating_add(1000)
+            });
             if !self.flusher.bell().sleep(next_ms, self.clock.wake_at(next_ms)) {
                 return;
             }
@@ -100,10 +105,13 @@ impl ReplicaManager {
         // W7: a fetch that waits below the log start must be told
         partition.notify_waiters();
         if partition.is_in_memory() {
-            return deletion.remove();
+            deletion.remove()?;
+            partition.complete_deletion(&deletion);
+            return Ok(());
         }
         let delay_ms = deletion.delay_ms();
         let paths = deletion.rename()?;
+        partition.complete_deletion(&deletion);
         dir.remove_at(self.clock.monotonic_ms().saturating_add(delay_ms), Removal::Files(paths));
         Ok(())
     }

@@ -71,8 +71,13 @@ impl Partition {
         if let Some(flusher) = self.upkeep.flusher.as_ref().filter(|_| then.sync) {
             flusher.push(Arc::clone(self));
         }
-        if let Some(Err(error)) = then.deletion.map(Deletion::remove) {
-            tracing::error!(topic = %self.topic(), partition = self.index(), %error, "cannot remove old segments");
+        if let Some(deletion) = then.deletion {
+            match deletion.remove() {
+                Ok(()) => self.complete_deletion(&deletion),
+                Err(error) => {
+                    tracing::error!(topic = %self.topic(), partition = self.index(), %error, "cannot remove old segments");
+                }
+            }
         }
     }
 
@@ -199,7 +204,8 @@ impl Partition {
         self.follow_up(Then { sync, deletion: None });
     }
 
-    /// Takes out of the log what retention does not keep (D22). The caller renames the files, without a lock.
+    /// Decides what retention does not keep (D22), and moves the log start. The caller renames the files, without a lock, and
+    /// then calls [`Partition::complete_deletion`].
     ///
     /// # Errors
     /// Its directory is offline, or goes offline by this.
@@ -212,6 +218,11 @@ impl Partition {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Takes out of the log what has gone.
+    pub(crate) fn complete_deletion(&self, deletion: &Deletion) {
+        self.with_log(|log| log.complete_deletion(deletion));
     }
 }
 

@@ -130,7 +130,9 @@ impl Log {
     /// The first record with the largest time of the log; `None` if no record has a time (O1, -3).
     pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
         // O1
-        let largest = self.segments.iter().map(|s| s.largest.0).max().unwrap_or(-1);
+        let below_start =
+            self.segments.partition_point(|s| s.base_offset <= self.log_start).saturating_sub(1);
+        let largest = self.segments[below_start..].iter().map(|s| s.largest.0).max().unwrap_or(-1);
         if largest < 0 { Ok(None) } else { self.offset_for_timestamp(largest) }
     }
 

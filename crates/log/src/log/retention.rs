@@ -1,11 +1,14 @@
 //! Retention: which of a log's oldest segments go, and how they go (D22 to D24).
 //!
-//! The decision ([`expired`]) is a function of numbers: sizes, times and offsets in, a count out. Letting go has three steps, so that
-//! no reader and no append waits for the file system: under the log's lock the segments leave the log and its start moves
-//! ([`Log::delete_old_segments`]); outside of it their files get the suffix `.deleted` ([`Deletion::rename`]); and after
-//! `file.delete.delay.ms` whoever drives the log removes them ([`LogDir::remove_files`](crate::LogDir::remove_files)). A crash in
-//! between leaves the log as it was before or after: what is still there at the next start under its old name is a segment
-//! again, and what has the suffix is removed (D17).
+//! The decision ([`expired`]) is a function of numbers: sizes, times and offsets in, a count out. Letting go has four steps, so that
+//! no reader and no append waits for the file system: under the log's lock the log start moves ([`Log::delete_old_segments`]), and
+//! nobody is sent below it; without the lock the files get the suffix `.deleted` ([`Deletion::rename`]); under the lock the
+//! segments leave the log ([`Log::complete_deletion`]); and after `file.delete.delay.ms` whoever drives the log removes the
+//! files ([`LogDir::remove_files`](crate::LogDir::remove_files)).
+//!
+//! A crash in between leaves the log as it was before or after: what is still there at the next start under its old name is a
+//! segment again, and what has the suffix is removed (D17). That is why the segments stay in the log until their files are gone
+//! for good: until then, checkpoints must say where the log starts, and no recovery point may pass what was never synced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +20,7 @@ use crate::recovery;
 use crate::segment::{DELETED, SUFFIXES, file_name};
 use crate::storage::{self, Storage};
 
-/// Segments that have left their log and still have their files. A deletion that is dropped leaves the files where they are;
-/// they are segments again at the next start.
+/// Segments below the log start that are to go. One that is dropped changes nothing: the next decision finds them again.
 #[derive(Debug)]
 #[must_use = "the files are still there before `rename`"]
 pub struct Deletion {
@@ -60,7 +62,7 @@ impl Deletion {
     ///
     /// # Errors
     /// A failure of the file system takes the data directory offline. None if the log has been deleted meanwhile.
-    pub fn rename(self) -> Result<Vec<String>, LogError> {
+    pub fn rename(&self) -> Result<Vec<String>, LogError> {
         // D23
         let result = self.rename_all();
         self.settle(result)
@@ -70,7 +72,7 @@ impl Deletion {
     ///
     /// # Errors
     /// As [`rename`](Deletion::rename).
-    pub fn remove(self) -> Result<(), LogError> {
+    pub fn remove(&self) -> Result<(), LogError> {
         let result = self.names().and_then(|names| {
             names.iter().try_for_each(|name| {
                 crate::segment::remove_if_there(&*self.storage, &storage::join(&self.dir, name))
@@ -114,12 +116,13 @@ impl Deletion {
 }
 
 impl Log {
-    /// Takes the oldest segments out of the log that `retention.bytes`, `retention.ms` and the log start no longer keep (D22). The
-    /// log start moves first (D23). If all segments go, an empty one is begun before. `None`: nothing to do.
+    /// Moves the log start behind the oldest segments that `retention.bytes`, `retention.ms` and the log start itself no longer
+    /// keep (D22, D23). If all segments go, an empty one is begun before. `None`: nothing to do.
     ///
     /// `high_watermark`: nothing at or above it goes, whatever the settings say.
     ///
-    /// The caller runs [`Deletion::rename`] without the log's lock.
+    /// The caller runs [`Deletion::rename`] without the log's lock, and then calls
+    /// [`complete_deletion`](Log::complete_deletion).
     pub fn delete_old_segments(
         &mut self,
         now_ms: i64,
@@ -145,13 +148,7 @@ impl Log {
         // D23, U8: from here on nobody is sent to these segments.
         self.log_start = self.log_start.max(first_kept);
         self.epochs.forget_before(self.log_start);
-        let bases = self.segments.drain(..count).map(|s| s.base_offset).collect();
-        // What is gone needs no sync.
-        self.recovery_point = self.recovery_point.max(first_kept);
-        self.unsynced_snapshots.retain(|(path, _)| {
-            let name = path.rsplit('/').next().unwrap_or_default();
-            crate::segment::base_of(name, ".snapshot").is_none_or(|offset| offset >= first_kept)
-        });
+        let bases = self.segments[..count].iter().map(|s| s.base_offset).collect();
         self.assert_invariants();
         Ok(Some(Deletion {
             storage: Arc::clone(&self.storage),
@@ -163,6 +160,22 @@ impl Log {
             bytes: facts[..count].iter().map(|f| f.size).sum(),
             delay_ms: self.config.file_delete_delay_ms,
         }))
+    }
+
+    /// Takes the segments of a deletion out of the log, after their files were [renamed](Deletion::rename).
+    pub fn complete_deletion(&mut self, deletion: &Deletion) {
+        let first_kept = deletion.first_kept;
+        if self.active().base_offset < first_kept {
+            return; // the log was cut meanwhile, and has begun anew below
+        }
+        self.segments.retain(|s| s.base_offset >= first_kept);
+        // What is gone needs no sync.
+        self.recovery_point = self.recovery_point.max(first_kept);
+        self.unsynced_snapshots.retain(|(path, _)| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            crate::segment::base_of(name, ".snapshot").is_none_or(|offset| offset >= first_kept)
+        });
+        self.assert_invariants();
     }
 }
 
