@@ -33,6 +33,12 @@ impl Target {
         if let Some(servers) = &place.bootstrap_server {
             return Ok(Target { bootstrap_servers: servers.clone(), broker: Broker::Elsewhere });
         }
+        if place.data_dir.is_file() {
+            return Err(Failure::start(format!(
+                "--data-dir {} is a file: give a directory, or -b for a broker elsewhere",
+                place.data_dir.display()
+            )));
+        }
         let is_new = !place.data_dir.exists();
         match Cluster::builder().data_dir(&place.data_dir).start() {
             Ok(cluster) => {

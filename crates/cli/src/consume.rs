@@ -86,7 +86,13 @@ impl<'a, S: Sink> Reader<'a, S> {
         for partition in chosen {
             let end = offset_at(&mut client, topic, partition, LATEST).map_err(Failure::start)?;
             let next_offset = match options.offset {
-                Some(offset) => offset,
+                Some(offset) => {
+                    let start = offset_at(&mut client, topic, partition, EARLIEST).map_err(Failure::start)?;
+                    if !(start..=end).contains(&offset) {
+                        return Err(Failure::start(out_of_range(topic, partition, offset, start, end)));
+                    }
+                    offset
+                }
                 None if options.from_beginning => {
                     offset_at(&mut client, topic, partition, EARLIEST).map_err(Failure::start)?
                 }
@@ -242,6 +248,14 @@ impl<'a, S: Sink> Reader<'a, S> {
         // an election takes a moment; nothing tells when it is over
         std::thread::sleep(LEADER_BACKOFF);
     }
+}
+
+fn out_of_range(topic: &str, partition: i32, offset: i64, start: i64, end: i64) -> String {
+    let there = match end - start {
+        0 => format!("it is empty, the next record gets offset {end}"),
+        _ => format!("it has {start} to {}", end - 1),
+    };
+    format!("partition {partition} of topic '{topic}' has no offset {offset}; {there}")
 }
 
 /// Standard output, and how many records may still go there.

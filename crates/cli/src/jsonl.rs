@@ -25,7 +25,7 @@ pub(crate) struct JsonRecord {
 
 /// Reads one line. The error says what is wrong with it.
 pub(crate) fn parse(line: &[u8]) -> Result<JsonRecord, String> {
-    let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|error| in_words(&error))?;
     let key = one_of("key", raw.key, raw.key_base64)?.flatten();
     let Some(value) = one_of("value", raw.value, raw.value_base64)? else {
         return Err("no value: write \"value\":null for a record without one".to_owned());
@@ -53,6 +53,16 @@ pub(crate) fn parse(line: &[u8]) -> Result<JsonRecord, String> {
         timestamp: raw.timestamp,
         outcome: raw.outcome,
     })
+}
+
+/// What serde says, without its line: the line of the file is told by the caller.
+fn in_words(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    let what = told.rsplit_once(" at line ").map_or(told.as_str(), |(what, _)| what);
+    match (error.is_data(), error.column()) {
+        (true, _) | (false, 0) => what.to_owned(),
+        (false, column) => format!("no JSON at column {column}: {what}"),
+    }
 }
 
 /// A record that was read, as `consume` prints it: text where it is text.

@@ -195,12 +195,12 @@ fn delete(client: &mut Client, names: &[String]) -> Result<(), Failure> {
         .iter()
         .filter(|topic| topic.error_code != ErrorCode::NONE)
         .map(|topic| {
-            Refusal {
-                topic: topic.name.unwrap_or_default().to_owned(),
-                code: topic.error_code,
-                message: topic.error_message.map(str::to_owned),
+            let name = topic.name.unwrap_or_default();
+            if topic.error_code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
+                return refused(name, topic.error_code);
             }
-            .to_string()
+            let message = topic.error_message.map(str::to_owned);
+            Refusal { topic: name.to_owned(), code: topic.error_code, message }.to_string()
         })
         .collect();
     if refused.is_empty() { Ok(()) } else { Err(Failure::run(refused.join("\n"))) }
@@ -247,8 +247,25 @@ pub(crate) fn partitions_of(metadata: &Metadata, topic: &str) -> Result<Vec<i32>
         }
         found => {
             let error = found.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |found| found.error);
-            Err(Failure::start(format!("topic '{topic}': {}: {}", error.name(), error.message())))
+            Err(Failure::start(refused(topic, error)))
         }
+    }
+}
+
+/// Why there is nothing to be had of a topic, and what to do.
+fn refused(topic: &str, error: ErrorCode) -> String {
+    match error {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+            format!(
+                "topic '{topic}' does not exist ({}); `rohrpost topics list` shows those that do",
+                error.name()
+            )
+        }
+        ErrorCode::INVALID_TOPIC_EXCEPTION => format!(
+            "'{topic}' cannot be a topic's name ({}): 1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed",
+            error.name()
+        ),
+        error => format!("topic '{topic}': {}: {}", error.name(), error.message()),
     }
 }
 

@@ -69,6 +69,32 @@ fn a_topic_that_is_not_there_is_named() {
 }
 
 #[test]
+fn what_is_wrong_is_named_with_what_is_there_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run_with_input(folder, &["produce", "-t", "t", "--partitions", "1"], b"one\ntwo\n").expect_status(0);
+    run(folder, &["consume", "-t", "t", "--partition", "0", "--offset", "99", "--max", "1"])
+        .expect_status(2)
+        .expect_said("has no offset 99; it has 0 to 1");
+    run(folder, &["consume", "-t", "t", "--partition", "7"])
+        .expect_status(2)
+        .expect_said("has no partition 7");
+    run(folder, &["consume", "-t", "no spaces"]).expect_status(2).expect_said("cannot be a topic's name");
+    run(folder, &["topics", "describe", "t", "x"]).expect_status(1).expect_said("topic 'x' does not exist");
+    run(folder, &["topics", "delete", "x"]).expect_status(1).expect_said("rohrpost topics list");
+    run_with_input(folder, &["produce", "-t", "t", "--format", "jsonl"], b"{\"value\":1,}\n")
+        .expect_status(1)
+        .expect_said("standard input line 1: no JSON at column 12: trailing comma\n");
+    std::fs::write(folder.join("file"), "text\n").unwrap();
+    run(folder, &["produce", "-t", "t", "--retry-file", "file"])
+        .expect_status(1)
+        .expect_said("file line 1: not a line of an --error-file");
+    run(folder, &["produce", "-t", "t", "--data-dir", "file", "file"])
+        .expect_status(2)
+        .expect_said("--data-dir file is a file");
+}
+
+#[test]
 fn topics_are_created_listed_described_and_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

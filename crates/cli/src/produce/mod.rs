@@ -237,7 +237,8 @@ impl<'a> Run<'a> {
     /// The record of a line, and its topic if the line names it; `None` for a line of a retry file that is to be left out.
     fn read_record(&self, line: Bytes) -> Result<Option<(Option<String>, Record)>, String> {
         if self.options.retry_file.is_some() {
-            let json = jsonl::parse(&line)?;
+            let json =
+                jsonl::parse(&line).map_err(|error| format!("not a line of an --error-file: {error}"))?;
             match json.outcome.as_deref() {
                 Some("not_written") => {}
                 Some("unknown") if self.options.include_unknown => {}

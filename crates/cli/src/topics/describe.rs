@@ -9,7 +9,7 @@ use rohrpost_protocol::messages::{
 };
 use serde_json::json;
 
-use super::{EARLIEST, LATEST, offset_at, print, table};
+use super::{EARLIEST, LATEST, offset_at, print, refused, table};
 use crate::failure::Failure;
 
 /// DescribeConfigs: a topic, and a value that was set for it rather than inherited.
@@ -46,9 +46,7 @@ pub(super) fn describe(client: &mut Client, names: &[String], as_json: bool) -> 
     if missing.is_empty() {
         return Ok(());
     }
-    let missing = missing
-        .iter()
-        .map(|topic| format!("topic '{}': {}: {}", topic.name, topic.error.name(), topic.error.message()));
+    let missing = missing.iter().map(|topic| refused(&topic.name, topic.error));
     Err(Failure::run(missing.collect::<Vec<_>>().join("\n")))
 }
 
