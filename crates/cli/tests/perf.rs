@@ -155,7 +155,7 @@ fn a_plot_is_a_well_formed_picture_with_both_curves() {
         assert!(svg.contains(part), "{part} in {svg}");
     }
     for class in ["line rate", "line half", "line tail", "area"] {
-        assert!(svg.contains(&format!("<path class=\"{class}\" d=\"M")), "{class} in {svg}");
+        assert!(svg.contains(&format!("<path class=\"{class}")), "{class} in {svg}");
     }
     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     assert_eq!(

@@ -26,6 +26,8 @@ const LATENCY: Panel = Panel { top: 326.0, height: 170.0 };
 const BINS_MAX: usize = 120;
 /// Fewer counts than these in a step say more about the clock than about the run.
 const COUNTS_PER_BIN: usize = 3;
+/// Fewer latencies than these in a step have no percentiles worth drawing.
+const STAMPS_PER_BIN: usize = 20;
 
 const STYLE: &str = "\
   svg { --ground: #ffffff; --ink: #1c2733; --soft: #5b6b7b; --grid: #e3e8ee; --rate: #0b6e99; --half: #2e8b57; --tail: #c2571a; }
@@ -43,6 +45,7 @@ const STYLE: &str = "\
   .half { stroke: #2e8b57; stroke: var(--half); }
   .tail { stroke: #c2571a; stroke: var(--tail); }
   .line { stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; fill: none; }
+  .dot { stroke-width: 5; }
   .end { text-anchor: end; }
   .middle { text-anchor: middle; }
 ";
@@ -159,7 +162,7 @@ struct Bin {
 
 /// Steps in which nothing was sampled are left out.
 fn latency(stamps: &[Stamp], end: f64) -> Vec<Bin> {
-    let bins = (stamps.len() / 8).clamp(1, BINS_MAX);
+    let bins = (stamps.len() / STAMPS_PER_BIN).clamp(1, BINS_MAX);
     let width = end / bins as f64;
     let mut micros: Vec<Vec<u32>> = vec![Vec::new(); bins];
     for stamp in stamps {
@@ -276,7 +279,8 @@ fn legend(svg: &mut String, panel: Panel, entries: &[(&str, String)]) {
 fn line(svg: &mut String, class: &str, lines: &[Vec<(f64, f64)>]) {
     for line in lines.iter().filter(|line| !line.is_empty()) {
         // a single point is drawn by the line's round ends
-        let _ = writeln!(svg, "<path class=\"line {class}\" d=\"M{}h0\"/>", points(line));
+        let dot = if line.len() == 1 { " dot" } else { "" };
+        let _ = writeln!(svg, "<path class=\"line {class}{dot}\" d=\"M{}h0\"/>", points(line));
     }
 }
 
