@@ -301,6 +301,7 @@ impl MetadataLog {
             // nobody else reads this log, so its files go at once
             if let Some(deletion) = self.log.delete_old_segments(now_ms, next.end_offset)? {
                 deletion.remove()?;
+                self.log.complete_deletion(&deletion);
             }
             self.snapshots.remove(oldest).map_err(snapshot_failed)?;
             bytes -= before - self.log.size_bytes();
