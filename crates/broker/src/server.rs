@@ -29,7 +29,7 @@ use crate::metadata::{
 };
 use crate::network::{
     ConnectionQuota, FrameMemory, ListenerId, NetworkThread, RequestChannel, ResponseQueue, Service, Shared,
-    SocketConfig, run_handler,
+    SocketConfig, UnsentBytes, run_handler,
 };
 use crate::replica::{Partition, ReplicaManager};
 
@@ -44,6 +44,7 @@ pub(crate) struct Broker {
     replicas: Arc<ReplicaManager>,
     producer_ids: ProducerIds,
     fetch_sessions: FetchSessions,
+    unsent: Arc<UnsentBytes>,
     in_memory: bool,
     clock: Arc<dyn Clock>,
 }
@@ -136,6 +137,7 @@ impl BrokerServer {
             replicas,
             producer_ids: ProducerIds::new(first_ids),
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
+            unsent: Arc::default(),
             in_memory: config.is_in_memory(),
             clock,
             config,
@@ -433,6 +435,11 @@ impl Broker {
 
     pub(crate) fn request_partition_limit(&self) -> usize {
         self.config.max_request_partition_size_limit
+    }
+
+    /// Records in answers that are not sent yet.
+    pub(crate) fn unsent(&self) -> &Arc<UnsentBytes> {
+        &self.unsent
     }
 
     pub(crate) fn fetch_bytes_max(&self) -> usize {

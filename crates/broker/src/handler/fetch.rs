@@ -183,6 +183,8 @@ impl Work {
             found_at: AtomicU64::new(0),
         });
         let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(broker.fetch_bytes_max()); // F4
+        // while others do not read their answers, this one is short; the first batch always goes out
+        let bytes_max = bytes_max.min(broker.unsent().room());
         Self {
             broker: Arc::clone(broker),
             version,
@@ -297,7 +299,11 @@ impl Work {
             node_endpoints: endpoints,
             ..Default::default()
         };
-        respond_with(&response, self.version, self.correlation_id, records)
+        let mut outcome = respond_with(&response, self.version, self.correlation_id, records)?;
+        if let Outcome::Respond(response) = &mut outcome {
+            response.count_in(self.broker.unsent());
+        }
+        Ok(outcome)
     }
 
     /// A partition's error as the request's version calls it.

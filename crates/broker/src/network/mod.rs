@@ -28,7 +28,7 @@ pub(crate) use channel::{RequestChannel, Responder, ResponseQueue, run_handler};
 pub(crate) use frame::Frame;
 pub(crate) use memory::FrameMemory;
 pub(crate) use quota::{ConnectionLimits, ConnectionQuota, ListenerLimits};
-pub(crate) use response::Response;
+pub(crate) use response::{Response, UnsentBytes};
 pub(crate) use thread::{ListenerId, NetworkThread, Shared, SocketConfig};
 
 /// What the network serves: the broker's handlers, or an echo in a test.

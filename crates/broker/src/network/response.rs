@@ -4,11 +4,16 @@
 //! one `writev`, without a copy.
 
 use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
 /// Slices handed to one `writev`; well below any system's limit.
 pub(crate) const SLICES_MAX: usize = 64;
+
+/// Bytes of large answers that wait to be sent above which further ones are kept small.
+const UNSENT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// A whole response frame, size field included.
 #[derive(Debug, Default)]
@@ -16,6 +21,35 @@ pub(crate) struct Response {
     head: Vec<u8>,
     /// Position in `head` before which the bytes go, in order.
     records: Vec<(usize, Bytes)>,
+    held: Option<Held>,
+}
+
+/// The records in all answers of a broker that are not sent yet.
+///
+/// One answer per connection waits (N4), but a peer that asks for 50 MB and never reads keeps them, and there may be thousands
+/// of such peers. Kafka lets the system send from the file; here records are in memory until they are out. So whoever makes a
+/// large answer asks for its [`room`](UnsentBytes::room) first.
+#[derive(Debug, Default)]
+pub(crate) struct UnsentBytes(AtomicUsize);
+
+/// A part of [`UnsentBytes`]; ends with its answer.
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    all: Arc<UnsentBytes>,
+}
+
+impl UnsentBytes {
+    /// How many bytes one more answer may have; one batch always fits.
+    pub(crate) fn room(&self) -> usize {
+        UNSENT_BYTES_MAX.saturating_sub(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Response {
@@ -23,7 +57,14 @@ impl Response {
     pub(crate) fn new(head: Vec<u8>, records: Vec<(usize, Bytes)>) -> Self {
         debug_assert!(records.windows(2).all(|pair| pair[0].0 <= pair[1].0), "gaps are in order");
         debug_assert!(records.last().is_none_or(|(at, _)| *at <= head.len()), "gaps lie inside the frame");
-        Self { head, records }
+        Self { head, records, held: None }
+    }
+
+    /// Counts its records until it is sent, or dropped with its connection.
+    pub(crate) fn count_in(&mut self, all: &Arc<UnsentBytes>) {
+        let bytes = self.records.iter().map(|(_, records)| records.len()).sum();
+        all.0.fetch_add(bytes, Ordering::Relaxed);
+        self.held = Some(Held { bytes, all: Arc::clone(all) });
     }
 
     /// What goes on the wire.
@@ -100,6 +141,24 @@ impl Unsent {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn records_are_counted_until_their_answer_is_gone() {
+        let all = Arc::new(UnsentBytes::default());
+        let answer = |bytes: usize| {
+            let mut response = Response::new(vec![1; 9], vec![(4, Bytes::from(vec![0; bytes]))]);
+            response.count_in(&all);
+            response
+        };
+        let first = answer(1000);
+        assert_eq!(all.room(), UNSENT_BYTES_MAX - 1000);
+        let second = answer(UNSENT_BYTES_MAX);
+        assert_eq!(all.room(), 0);
+        drop(Unsent::new(first));
+        assert_eq!(all.room(), 0);
+        drop(second);
+        assert_eq!(all.room(), UNSENT_BYTES_MAX);
+    }
 
     proptest! {
         #[test]
