@@ -136,8 +136,14 @@ pub struct Kafka {
 impl Kafka {
     /// Starts one node of this version.
     pub fn start(version: &'static str, purpose: &str) -> Kafka {
+        Kafka::start_with(version, purpose, &[])
+    }
+
+    /// The same with some server properties, each `key=value`.
+    pub fn start_with(version: &'static str, purpose: &str, settings: &[&str]) -> Kafka {
         let name = format!("{purpose}-{}-{}", version.replace('.', "-"), std::process::id());
-        let out = run(script(version).args(["up", "--name", &name]));
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let out = run(script(version).args(["up", "--name", &name]).args(settings));
         let bootstrap = String::from_utf8(out).expect("an address").trim().to_owned();
         Kafka { version, name, bootstrap }
     }
@@ -150,6 +156,21 @@ impl Kafka {
     /// For a client's `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// SIGKILL to node 1; its files stay.
+    pub fn kill(&self) {
+        run(script(self.version).args(["kill", &self.name, "1"]));
+    }
+
+    /// Stops node 1 cleanly; its files stay.
+    pub fn stop(&self) {
+        run(script(self.version).args(["stop-node", &self.name, "1"]));
+    }
+
+    /// Starts node 1 again; returns when it answers.
+    pub fn start_again(&self) {
+        run(script(self.version).args(["start-node", &self.name, "1"]));
     }
 
     /// The data directory of node 1.
