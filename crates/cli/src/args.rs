@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Broker(Broker),
     /// Measure how fast records go in and out, and what they cost
     Perf(crate::perf::args::Perf),
-    /// Look at a broker's files, Kafka's as well as ours: print them, check them
+    /// Look at a broker's files: print them, check them
     Log(crate::log::args::Log),
     /// Print a completion script for a shell
     Completions(Completions),

@@ -109,8 +109,11 @@ pub fn base_offset_of(name: &str, suffix: &str) -> Option<i64> {
 pub fn partition_of_dir(name: &str) -> Option<(&str, i32)> {
     // D3
     let (topic, number) = name.rsplit_once('-')?;
-    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    let number = number.parse().ok().filter(|_| is_number && !topic.is_empty())?;
+    let is_number = number.bytes().all(|b| b.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
+    let is_topic = !topic.is_empty()
+        && topic.len() <= 249
+        && topic.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    let number = number.parse().ok().filter(|_| is_number && is_topic)?;
     Some((topic, number))
 }
 
@@ -143,7 +146,9 @@ mod tests {
         assert_eq!(base_offset_of("99999999999999999999.log", ".log"), None);
         assert_eq!(base_offset_of("42.log", ".log"), None);
         assert_eq!(partition_of_dir("a-b-12"), Some(("a-b", 12)));
-        assert_eq!(partition_of_dir("a-+1"), None);
+        for no_partition in ["a-+1", "a-", "-1", "a-01", "a b-0", "caf\u{e9}-0", "a-2147483648"] {
+            assert_eq!(partition_of_dir(no_partition), None, "{no_partition}");
+        }
         assert_eq!(aside_suffix("a-0.0123456789abcdef0123456789abcdef-stray"), Some("-stray"));
         assert_eq!(aside_suffix("a-stray"), None);
     }
