@@ -81,6 +81,7 @@ fn start(disk: &Disk) -> Cluster {
         .config("log.flush.offset.checkpoint.interval.ms", "3")
         .config("replica.high.watermark.checkpoint.interval.ms", "3")
         .config("log.flush.start.offset.checkpoint.interval.ms", "3")
+        .config("metadata.log.max.record.bytes.between.snapshots", "1500")
         .config("num.io.threads", "3")
         .start()
         .unwrap()

@@ -33,6 +33,7 @@ impl BrokerProcess {
             "replica.high.watermark.checkpoint.interval.ms=30",
             "log.segment.delete.delay.ms=50",
             "log.index.interval.bytes=512",
+            "metadata.log.max.record.bytes.between.snapshots=3000",
         ];
         let mut arguments = vec!["broker", "--listen", &listen];
         settings.iter().for_each(|setting| arguments.extend(["-X", setting]));
