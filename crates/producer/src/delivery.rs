@@ -88,6 +88,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The record's failure, or [`WaitError::InCallback`]. Do not call it on an executor's thread: await the `Delivery`.
+    #[inline]
     pub fn wait(mut self) -> Result<Delivered, WaitError> {
         // The common case of who waits for one after the other: acknowledged, and nothing to undo.
         if self.slot == NO_SLOT
@@ -166,7 +167,17 @@ impl Future for Delivery {
 }
 
 impl Drop for Delivery {
+    #[inline]
     fn drop(&mut self) {
+        if self.completion.is_some() {
+            self.end();
+        }
+    }
+}
+
+impl Delivery {
+    /// It is dropped with its result not taken.
+    fn end(&mut self) {
         let Some(completion) = &self.completion else { return };
         if self.slot < SEEN {
             completion.forget_waker(self.slot);

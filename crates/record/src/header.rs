@@ -300,9 +300,9 @@ pub fn stamp<'a>(head: &mut [u8], rest: impl IntoIterator<Item = &'a [u8]>, stam
     head[AT_PRODUCER_ID..AT_PRODUCER_EPOCH].copy_from_slice(&stamp.producer_id.to_be_bytes());
     head[AT_PRODUCER_EPOCH..AT_BASE_SEQUENCE].copy_from_slice(&stamp.producer_epoch.to_be_bytes());
     head[AT_BASE_SEQUENCE..AT_COUNT].copy_from_slice(&stamp.base_sequence.to_be_bytes());
-    let mut crc = crc::crc32c(&head[AT_ATTRIBUTES..]);
+    let mut crc = crc::crc32c_append_cold(0, &head[AT_ATTRIBUTES..]);
     for piece in rest {
-        crc = crc::crc32c_append(crc, piece);
+        crc = crc::crc32c_append_cold(crc, piece);
     }
     head[AT_CRC..AT_ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
 }

@@ -18,6 +18,7 @@ pub mod control;
 pub mod crc;
 pub mod header;
 pub mod murmur2;
+pub mod prefetch;
 pub mod read;
 pub mod reencode;
 pub mod validate;

@@ -57,8 +57,8 @@ struct Room {
 }
 
 impl Accumulator {
-    /// The common case and nothing else: the open batch of the record's partition has room for it in the memory it holds, and
-    /// nobody waits. `None`: nothing has happened; [`append`](Accumulator::append) does it, or says why it cannot be done.
+    /// The common case and nothing else: the open batch of the record's partition has room for it in the memory it holds and for
+    /// more, and nobody waits. `None`: nothing has happened; [`append`](Accumulator::append) does it, or says why it cannot be done.
     #[inline]
     pub(crate) fn append_short(
         &self,
@@ -100,22 +100,13 @@ impl Accumulator {
         };
         let batch = queue.open_batch()?;
         let timestamp = self.timestamp(record, clock);
-        let size = batch.builder.measure_payload(timestamp, payload);
-        if !batch.fits(size.total()) || batch.tail_room() < size.total() {
-            return None;
-        }
-        let (index, added) = batch.append(record, size, timestamp);
+        let (index, added) = batch.append_short(record, payload, timestamp)?;
         batch.max_record = batch.max_record.max(payload.upper_bound());
         if let Some(stay) = stay {
             topic.sticky.add(stay, added);
         }
-        let delivery = Delivery::new(batch.handle(), place_of(record, index, timestamp));
-        let filled = batch.is_full();
-        drop(queue);
-        if filled {
-            self.sender.wake(); // PRE-9
-        }
-        Some(delivery)
+        // PRE-9: the batch is not new, and not full either, so there is nobody to wake.
+        Some(Delivery::new(batch.handle(), place_of(record, index, timestamp)))
     }
 
     /// Appends a record, if it can be done at once. Otherwise nothing has happened (PRE-8), and what the candidate brought is

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, RecordSize, Stamp};
+use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, PayloadLen, RecordSize, Stamp, prefetch};
 
 use super::pool::Chunk;
 use super::queue::Partition;
@@ -33,6 +33,8 @@ pub(crate) struct Batch {
     raw_limit: usize,
     /// Estimated bytes per uncompressed byte, in 1/65536 (ACC-5). 65536 without compression.
     scale: u64,
+    /// A record that takes less than this fits, whatever the codec, and does not fill the batch; see [`Batch::append_short`].
+    quick_room: usize,
     /// Codec and bytes of the records part as they travel. Set when the batch is ready.
     pub(super) codec: Codec,
     pub(super) payload_len: usize,
@@ -58,6 +60,13 @@ pub(crate) struct Batch {
     /// Bytes of records when the sender last looked: does it grow?
     pub(super) seen_len: usize,
 }
+
+/// [`Batch::scale`] without compression.
+const PLAIN: u64 = 1 << 16;
+
+/// How far before an append memory is asked for, in bytes: see [`prefetch`]. And how much at most.
+const AHEAD: usize = 512;
+const AHEAD_MAX: usize = 2048;
 
 /// Memory and how much of it is used. The first piece begins with the batch's header. A record lies in one piece.
 pub(crate) struct Piece {
@@ -88,6 +97,10 @@ impl Batch {
         let mut batch = Batch::with(Completion::open(partition.clone()), partition, id, chunk, now_ms);
         (batch.limit, batch.raw_limit, batch.scale) = (limit, raw_limit, scale);
         batch.stock = Some(batch.completion.stock());
+        if let Some(piece) = batch.pieces.first_mut() {
+            let len = piece.chunk.len().min(AHEAD);
+            prefetch::for_write(&mut piece.chunk.bytes_mut()[..len]);
+        }
         batch
     }
 
@@ -109,7 +122,8 @@ impl Batch {
             id,
             limit: usize::MAX,
             raw_limit: usize::MAX,
-            scale: 1 << 16,
+            scale: PLAIN,
+            quick_room: 0,
             codec: Codec::None,
             payload_len: 0,
             created_ms: now_ms,
@@ -293,7 +307,58 @@ impl Batch {
             record.value.as_deref(),
             &record.headers,
         );
+        self.quick_room = self.room_for_certain();
         (index, self.scaled(self.builder.records_len()) - self.scaled(before))
+    }
+
+    /// Encodes a record if there is no question that it fits and that the batch is not full afterwards; else nothing has happened.
+    /// Gives the same as [`append`](Batch::append).
+    #[inline]
+    pub(super) fn append_short(
+        &mut self,
+        record: &Record,
+        payload: PayloadLen,
+        timestamp: i64,
+    ) -> Option<(u32, usize)> {
+        let (index, before) = (self.builder.count(), self.builder.records_len());
+        let piece = self.pieces.last_mut()?;
+        let room = &mut piece.chunk.bytes_mut()[piece.used..];
+        let end = room.len().min(self.quick_room);
+        let len = self.builder.try_append(
+            &mut room[..end],
+            timestamp,
+            payload,
+            record.key.as_deref(),
+            record.value.as_deref(),
+            &record.headers,
+        )?;
+        // What the record after the next will be written to: the lines come from another core, and that takes as long as an append.
+        let ahead = (len + len.max(AHEAD)).min(end);
+        prefetch::for_write(&mut room[ahead..(ahead + len.min(AHEAD_MAX)).min(end)]);
+        piece.used += len;
+        self.quick_room -= len;
+        let added = match self.scale {
+            PLAIN => len,
+            _ => self.scaled(before + len) - self.scaled(before),
+        };
+        Some((index, added))
+    }
+
+    /// Uncompressed bytes that fit by both limits, were each of them to count in full (ACC-4).
+    fn room_for_certain(&self) -> usize {
+        let left = self.limit.saturating_sub(self.estimated_len());
+        let left = match self.scale {
+            0..=PLAIN => left,
+            // What grows counts for more than it is.
+            scale => (left as u128 * u128::from(PLAIN) / u128::from(scale)) as usize,
+        };
+        left.min(self.raw_limit.saturating_sub(self.uncompressed_len()))
+    }
+
+    /// ACC-23: from now on it takes no more than this.
+    pub(super) fn lower_limit(&mut self, limit: usize) {
+        self.limit = self.limit.min(limit);
+        self.quick_room = 0;
     }
 
     /// A handle for the record that was just appended.

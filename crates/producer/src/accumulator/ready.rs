@@ -3,6 +3,7 @@
 //! Only partitions with batches are looked at. All time is handed in; what may be sent beyond that is the [`Gate`]'s to say: it knows
 //! what is in flight.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,6 @@ use super::Accumulator;
 use super::batch::{Batch, State};
 use super::queue::{Partition, Queue, TopicState};
 use crate::metadata::Snapshot;
-use crate::partitioner;
 use crate::wait::NAP_MS;
 
 /// What the sender is to do next.
@@ -41,9 +41,6 @@ pub(crate) trait Gate {
     fn may_send(&self, partition: &Partition, head: HeadInfo) -> bool;
 }
 
-/// A topic, and the queue length of each partition; `None` leaves it out.
-type TopicLoad = (Arc<TopicState>, Vec<Option<usize>>);
-
 /// What the sender remembers between passes.
 #[derive(Default)]
 pub(crate) struct Desk {
@@ -51,8 +48,8 @@ pub(crate) struct Desk {
     listed: BTreeMap<u32, Listed>,
     nodes: BTreeMap<i32, Node>,
     version: Option<u64>,
-    /// Topics with a load table out, by id.
-    published: HashMap<u32, Arc<TopicState>>,
+    /// Topics with queued batches, by id.
+    loads: HashMap<u32, Load>,
 }
 
 struct Listed {
@@ -305,38 +302,68 @@ impl Accumulator {
             return;
         }
         let timeout_ms = self.settings.availability_timeout_ms;
-        let mut old = std::mem::take(&mut desk.published);
-        // `None`: not every partition has a queue yet.
-        let mut topics: HashMap<u32, Option<TopicLoad>> = HashMap::new();
-        for listed in desk.listed.values() {
+        let Desk { listed, nodes, loads, .. } = desk;
+        loads.values_mut().for_each(|load| load.is_listed = false);
+        // Partitions of a topic mostly stand together: it is looked up once for all of them.
+        let mut current: Option<(u32, &mut Load)> = None;
+        for listed in listed.values() {
             let partition = &listed.partition;
             let id = partition.topic_id();
-            let entry = topics.entry(id).or_insert_with(|| {
-                let topic = old.remove(&id).or_else(|| self.topic(partition.topic_name()))?;
-                let known = &cluster.topics.get(topic.name())?.partitions;
-                // Partitions without leader are left out.
-                let empty = || known.iter().map(|partition| partition.leader.map(|_| 0)).collect();
-                if !topic.is_every_partition_used() {
-                    topic.sticky.publish(None); // it has grown
-                    return None;
+            if current.as_ref().is_none_or(|(current, _)| *current != id) {
+                current = None; // ends the borrow
+                let load = match loads.entry(id) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => match self.topic(partition.topic_name()) {
+                        Some(topic) => new.insert(Load::new(topic)),
+                        None => continue,
+                    },
+                };
+                if !load.is_listed {
+                    load.begin(cluster);
                 }
-                Some((topic.clone(), empty()))
-            });
-            let Some((_, lengths)) = entry else { continue };
+                current = Some((id, load));
+            }
+            let Some((_, load)) = &mut current else { continue };
             let is_slow = timeout_ms > 0
                 && listed
                     .leader
-                    .and_then(|leader| desk.nodes.get(&leader))
+                    .and_then(|leader| nodes.get(&leader))
                     .is_some_and(|node| node.ready_ms.saturating_sub(node.drained_ms) > timeout_ms);
-            if let Some(place) = lengths.get_mut(partition.index() as usize) {
+            if let Some(place) = load.lengths.get_mut(partition.index() as usize) {
                 *place = place.filter(|_| !is_slow).map(|_| listed.len); // PAR-12
             }
         }
-        for (id, (topic, lengths)) in topics.into_iter().filter_map(|(id, topic)| Some((id, topic?))) {
-            topic.sticky.publish(partitioner::weights(&lengths).map(Arc::new));
-            desk.published.insert(id, topic);
+        loads.retain(|_, load| {
+            load.topic.sticky.publish(if load.is_listed { &load.lengths } else { &[] }); // PAR-11: all lengths are 0
+            load.is_listed
+        });
+    }
+}
+
+/// The queue lengths of a topic that has a load table out.
+struct Load {
+    topic: Arc<TopicState>,
+    /// By partition; `None` leaves it out. Empty: there are no statistics.
+    lengths: Vec<Option<usize>>,
+    /// It has queued batches in this pass.
+    is_listed: bool,
+}
+
+impl Load {
+    fn new(topic: Arc<TopicState>) -> Load {
+        Load { topic, lengths: Vec::new(), is_listed: false }
+    }
+
+    fn begin(&mut self, cluster: &Snapshot) {
+        self.is_listed = true;
+        self.lengths.clear();
+        // Not every partition has a queue yet, or the topic has grown, or it is not known: no statistics.
+        if let Some(known) = cluster.topics.get(self.topic.name())
+            && self.topic.is_every_partition_used()
+        {
+            // Partitions without leader are left out.
+            self.lengths.extend(known.partitions.iter().map(|partition| partition.leader.map(|_| 0)));
         }
-        old.into_values().for_each(|topic| topic.sticky.publish(None)); // PAR-11: all lengths are 0
     }
 }
 

@@ -109,7 +109,7 @@ impl Accumulator {
                 queue.batches.insert(at + offset, part);
             }
             if let Some(open) = queue.open_batch() {
-                open.limit = open.limit.min(limit.max(open.max_record)); // ACC-23
+                open.lower_limit(limit.max(open.max_record)); // ACC-23
             }
             self.list(&partition, &mut queue);
         }

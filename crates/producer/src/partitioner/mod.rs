@@ -4,7 +4,7 @@
 
 mod sticky;
 
-pub(crate) use self::sticky::{Stay, Sticky, weights};
+pub(crate) use self::sticky::{Stay, Sticky};
 
 /// The partition of a key among `partitions`, with leader or without (PAR-2). The sign bit is cleared; an absolute value would put
 /// most keys with a negative hash elsewhere than every other client does.

@@ -5,7 +5,6 @@
 //! needs no lock of its own: who reads it takes that partition's lock and looks again; if it names another partition by then, the
 //! append starts over (PAR-8). The load table is published by the sender; choosing the next partition happens without any lock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
@@ -20,8 +19,13 @@ const NONE: u64 = u64::MAX;
 pub(crate) struct Sticky {
     cell: AtomicU64,
     random: AtomicU64,
-    load: RwLock<Option<Arc<LoadTable>>>,
+    load: Apart<RwLock<LoadTable>>,
 }
+
+/// What the sender writes does not share a cache line with what is written with every record.
+#[derive(Default)]
+#[repr(align(64))]
+struct Apart<T>(T);
 
 /// The cell's content: where the topic stays, and the bytes it has put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +54,7 @@ impl Stay {
 impl Sticky {
     /// `seed` makes the choices; equal seeds make equal choices.
     pub(crate) fn new(seed: u64) -> Sticky {
-        Sticky { cell: AtomicU64::new(NONE), random: AtomicU64::new(seed), load: RwLock::new(None) }
+        Sticky { cell: AtomicU64::new(NONE), random: AtomicU64::new(seed), load: Apart::default() }
     }
 
     /// Where the topic stays, as it was a moment ago.
@@ -83,8 +87,7 @@ impl Sticky {
     /// all.
     pub(crate) fn draw(&self, topic: &TopicMetadata) -> u32 {
         let random = self.next_random();
-        if let Some(load) = self.load.read().as_ref()
-            && let Some(partition) = load.choose(random)
+        if let Some(partition) = self.load.0.read().choose(random)
             && (partition as usize) < topic.partitions.len()
         {
             return partition;
@@ -107,9 +110,12 @@ impl Sticky {
         below(self.next_random(), partitions.into()).unwrap_or(0) as u32
     }
 
-    /// New statistics, or none.
-    pub(crate) fn publish(&self, load: Option<Arc<LoadTable>>) {
-        *self.load.write() = load;
+    /// New statistics, from the queue length of each partition; see [`LoadTable::fill`].
+    pub(crate) fn publish(&self, lengths: &[Option<usize>]) {
+        if !says_something(lengths) && self.load.0.read().cumulative.is_empty() {
+            return; // none, as before: whoever draws is not disturbed
+        }
+        self.load.0.write().fill(lengths);
     }
 
     /// Splitmix64: a counter, mixed. Threads that draw at the same time draw different numbers.
@@ -127,13 +133,29 @@ fn below(random: u64, n: u64) -> Option<u64> {
 }
 
 /// Which partitions take how much of a topic, by the length of their queues.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LoadTable {
-    /// Partition and running sum of weights.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct LoadTable {
+    /// Partition and running sum of weights. Empty: no statistics.
     cumulative: Vec<(u32, u64)>,
 }
 
 impl LoadTable {
+    /// The table for queue lengths by partition; `None` in the list leaves a partition out: no leader, or a broker that does not
+    /// take data (PAR-10, PAR-12).
+    fn fill(&mut self, lengths: &[Option<usize>]) {
+        self.cumulative.clear();
+        if !says_something(lengths) {
+            return;
+        }
+        let longest = lengths.iter().flatten().max().copied().unwrap_or(0);
+        let mut sum = 0;
+        let kept = lengths.iter().enumerate().filter_map(|(partition, length)| Some((partition, (*length)?)));
+        self.cumulative.extend(kept.map(|(partition, length)| {
+            sum += (longest + 1 - length) as u64;
+            (partition as u32, sum)
+        }));
+    }
+
     /// A random number below the last entry; the first entry strictly greater is chosen (PAR-9).
     fn choose(&self, random: u64) -> Option<u32> {
         let (_, total) = self.cumulative.last()?;
@@ -143,35 +165,23 @@ impl LoadTable {
     }
 }
 
-/// The table for queue lengths by partition; `None` in the list leaves a partition out: no leader, or a broker that does not take
-/// data (PAR-10, PAR-12). No table if it would say nothing (PAR-11).
-pub(crate) fn weights(lengths: &[Option<usize>]) -> Option<LoadTable> {
-    if lengths.len() < 2 {
-        return None;
-    }
+/// PAR-11: there is more than one partition, one is left at least, and they differ.
+fn says_something(lengths: &[Option<usize>]) -> bool {
     let mut kept = lengths.iter().flatten();
-    let first = kept.next()?;
-    if kept.all(|length| length == first) && lengths.iter().all(Option::is_some) {
-        return None;
-    }
-    let longest = *lengths.iter().flatten().max()?;
-    let mut sum = 0;
-    let cumulative = lengths
-        .iter()
-        .enumerate()
-        .filter_map(|(partition, length)| length.map(|length| (partition as u32, length)))
-        .map(|(partition, length)| {
-            sum += (longest + 1 - length) as u64;
-            (partition, sum)
-        })
-        .collect();
-    Some(LoadTable { cumulative })
+    let Some(first) = kept.next() else { return false };
+    lengths.len() > 1 && (kept.any(|length| length != first) || !lengths.iter().all(Option::is_some))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metadata::PartitionMetadata;
+
+    fn weights(lengths: &[Option<usize>]) -> Option<LoadTable> {
+        let mut table = LoadTable::default();
+        table.fill(lengths);
+        (!table.cumulative.is_empty()).then_some(table)
+    }
 
     fn topic(leaders: &[Option<i32>]) -> TopicMetadata {
         let partitions = leaders
@@ -239,7 +249,7 @@ mod tests {
     #[test]
     fn a_loaded_partition_draws_fewer_records() {
         let sticky = Sticky::new(7);
-        sticky.publish(weights(&[Some(9), Some(0)]).map(Arc::new));
+        sticky.publish(&[Some(9), Some(0)]);
         let topic = topic(&[Some(1), Some(1)]);
         let to_loaded = (0..1100).filter(|_| sticky.draw(&topic) == 0).count();
         assert!((50..160).contains(&to_loaded), "1 in 11 expected, {to_loaded} of 1100 came");

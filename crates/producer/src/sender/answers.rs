@@ -28,11 +28,11 @@ impl SenderCore {
                 .iter()
                 .filter(|t| *t.name == *topic.name || t.name.is_empty() && t.topic_id == topic.id)
                 .flat_map(|t| &t.partition_responses);
-            let answers: HashMap<i32, &PartitionProduceResponse<'_>> =
-                answers.map(|p| (p.index, p)).collect();
+            let answers: Vec<&PartitionProduceResponse<'_>> = answers.collect();
+            let mut answers = ByPartition::new(&answers);
             for batch in topic.batches {
                 let partition = batch.partition().clone();
-                match answers.get(&partition.index()) {
+                match answers.get(partition.index()) {
                     Some(told) => {
                         self.take_hint(&partition, told, answer);
                         self.handle_answer(batch, told, now_ms);
@@ -257,16 +257,17 @@ impl SenderCore {
                 config.max_request_size.max(config.batch_size),
             ));
         }
+        let mut told = std::mem::take(&mut self.told);
         let state = self.state(&partition);
         let at = state.entry_of(&batch);
         // IDM-11, IDM-12: what was numbered and is not acknowledged may leave a gap.
         let leaves_gap = state.entry(at).attempts > 0 && !matches!(result, BatchResult::Acked { .. });
-        let mut told = Vec::new();
         state.end(at, result, Some(batch), &mut told);
         if leaves_gap {
             self.wants_new_epoch(&partition, Bump::IfUnresolved);
         }
-        self.tell(told);
+        self.tell(&mut told);
+        self.told = told;
     }
 
     /// Gives outcomes to batches on the wire that `which` chooses. Their requests keep the memory (ACC-25); what they bring
@@ -304,12 +305,12 @@ impl SenderCore {
         }
         // IDM-12: marked whenever a request may have carried it.
         self.wants_new_epoch(&partition, Bump::IfUnresolved);
-        self.tell(told);
+        self.tell(&mut told);
     }
 
     /// Completes batches, callbacks included (CMPL-3).
-    fn tell(&mut self, told: Vec<Told>) {
-        for Told { completion, result, batch } in told {
+    fn tell(&mut self, told: &mut Vec<Told>) {
+        for Told { completion, result, batch } in told.drain(..) {
             match batch {
                 Some(batch) => self.shared.accumulator.complete(batch, result),
                 None => {
@@ -367,6 +368,32 @@ impl SenderCore {
         warn!("broker {node} sent an answer that cannot be read: {error}");
         self.trouble(node, format!("its answer cannot be read: {error}"));
         links.disconnect(node, now_ms);
+    }
+}
+
+/// A topic's answers by partition. Brokers answer in the request's order, so the next one is nearly always the one that is asked for.
+struct ByPartition<'a, 'b> {
+    answers: &'a [&'a PartitionProduceResponse<'b>],
+    next: usize,
+    /// Made when they come in another order after all.
+    index: Option<HashMap<i32, usize>>,
+}
+
+impl<'a, 'b> ByPartition<'a, 'b> {
+    fn new(answers: &'a [&'a PartitionProduceResponse<'b>]) -> Self {
+        ByPartition { answers, next: 0, index: None }
+    }
+
+    fn get(&mut self, partition: i32) -> Option<&'a PartitionProduceResponse<'b>> {
+        if let Some(answer) = self.answers.get(self.next).filter(|answer| answer.index == partition) {
+            self.next += 1;
+            return Some(answer);
+        }
+        let answers = self.answers;
+        let index = self.index.get_or_insert_with(|| {
+            answers.iter().enumerate().map(|(at, answer)| (answer.index, at)).collect()
+        });
+        index.get(&partition).map(|at| answers[*at])
     }
 }
 

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::cluster::Asked;
 use super::idempotence::Idempotence;
-use super::partition::{PartitionState, Policy};
+use super::partition::{PartitionState, Policy, Told};
 use super::request::{Body, Produce, ProduceTopic, Request};
 use crate::accumulator::{Batch, Gate, HeadInfo, Partition, Ready};
 use crate::metadata::{MetadataCore, Snapshot};
@@ -102,6 +102,8 @@ pub(crate) struct SenderCore {
     /// `close` ran out of time: what comes back is not sent again.
     pub(super) forced: bool,
     drained: Vec<Batch>,
+    /// Empty between uses; only its memory is kept.
+    pub(super) told: Vec<Told>,
     /// A broker named a new leader since the last pass (ERR-2).
     pub(super) hinted: bool,
     /// Brokers that are gone still have to answer.
@@ -129,6 +131,7 @@ impl SenderCore {
             undelivered: None,
             forced: false,
             drained: Vec::new(),
+            told: Vec::new(),
             hinted: false,
             has_gone: false,
             shared,
@@ -367,8 +370,12 @@ impl SenderCore {
         snapshot: &Snapshot,
         now_ms: u64,
     ) -> bool {
-        let topic_of = |batch: &Batch| snapshot.topics.get(batch.partition().topic_name());
-        let has_ids = drained.iter().all(|b| topic_of(b).is_some_and(|t| !t.id.is_zero()));
+        // Batches of one topic mostly stand together: it is looked up once for all of them.
+        let of_same_topic =
+            |a: &Batch, b: &Batch| Arc::ptr_eq(a.partition().topic_name(), b.partition().topic_name());
+        let has_ids = drained.chunk_by(of_same_topic).all(|some| {
+            snapshot.topics.get(some[0].partition().topic_name()).is_some_and(|t| !t.id.is_zero())
+        });
         // VER-4
         let ours = VersionRange::new(3, if has_ids { 13 } else { 12 });
         let Some(version) = links.negotiate(node, ApiKey::Produce, ours) else {
@@ -376,6 +383,7 @@ impl SenderCore {
             return true;
         };
         let mut topics: Vec<ProduceTopic> = Vec::new();
+        let count = drained.len();
         for batch in drained.drain(..) {
             let Some(mut batch) = self.split_ahead(batch, now_ms) else { continue };
             if !self.prepare(&mut batch, snapshot) {
@@ -390,15 +398,18 @@ impl SenderCore {
                 continue;
             }
             let name = batch.partition().topic_name();
-            // MET-2
-            self.metadata.want(name, now_ms);
-            match topics.iter_mut().find(|t| t.name == *name) {
-                Some(topic) => topic.batches.push(batch),
-                None => {
-                    let id = snapshot.topics.get(name).map(|t| t.id).unwrap_or_default();
-                    topics.push(ProduceTopic { name: name.clone(), id, batches: vec![batch] });
-                }
-            }
+            let same = |topic: &ProduceTopic| Arc::ptr_eq(&topic.name, name) || topic.name == *name;
+            let at = topics.len().checked_sub(1).filter(|last| same(&topics[*last]));
+            let at = at.or_else(|| topics.iter().position(same)).unwrap_or_else(|| {
+                // MET-2
+                self.metadata.want(name, now_ms);
+                let id = snapshot.topics.get(name).map(|t| t.id).unwrap_or_default();
+                // All that are left may be its own.
+                let batches = Vec::with_capacity(if topics.is_empty() { count } else { 1 });
+                topics.push(ProduceTopic { name: name.clone(), id, batches });
+                topics.len() - 1
+            });
+            topics[at].batches.push(batch);
         }
         if topics.is_empty() {
             return true;

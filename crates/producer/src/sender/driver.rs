@@ -26,14 +26,25 @@ const DRAIN_POLLS_MAX: usize = 16;
 /// worth. They have waited for all that is buffered before them.
 const HAND_ON_MS: u64 = 1;
 
+/// Requests written one after the other before the sockets are asked what came. More than may be in flight to one broker; the
+/// bound is for acks=0, where nothing is in flight.
+const SENDS_PER_POLL_MAX: u32 = 8;
+
 /// Starts the thread. It lives until the producer is closed or its last handle is dropped.
 pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
     let network = Network::new(net_config(&shared.config))?;
     let waker = network.waker();
     shared.sender.set_waker(move || waker.wake());
     let core = SenderCore::new(shared.clone(), fastrand::u64(..));
-    let mut driver =
-        Driver { shared: shared.clone(), core, network, events: Vec::new(), closing: None, hold: None };
+    let mut driver = Driver {
+        shared: shared.clone(),
+        core,
+        network,
+        events: Vec::new(),
+        closing: None,
+        hold: None,
+        unpolled: 0,
+    };
     let shared = shared.clone();
     std::thread::Builder::new().name("rohrpost-sender".into()).spawn(move || {
         let ended = catch_unwind(AssertUnwindSafe(|| driver.run()));
@@ -62,6 +73,8 @@ struct Driver {
     closing: Option<Closing>,
     /// Memory that came back is kept from those who wait for it, since this moment.
     hold: Option<(Hold, u64)>,
+    /// Passes that sent something since the last poll.
+    unpolled: u32,
 }
 
 /// A close under way.
@@ -91,6 +104,14 @@ impl Driver {
                     return self.report();
                 }
             }
+            // SND-3: look again at once. Answers can wait until there is nothing to send, or a broker has all it may have.
+            if pass.sent && self.unpolled < SENDS_PER_POLL_MAX {
+                self.unpolled += 1;
+                self.network.flush(now_ms, &mut self.events);
+                if self.events.is_empty() {
+                    continue;
+                }
+            }
             let closing_ms = self.closing.as_ref().and_then(|c| c.deadline_ms);
             let hand_on_ms = self.hold.as_ref().map(|(_, since_ms)| since_ms + HAND_ON_MS);
             let times = [pass.next_ms, shared.timers.next(), closing_ms, hand_on_ms];
@@ -106,6 +127,7 @@ impl Driver {
     /// Waits for the network, and hands what it brings to the core.
     fn poll(&mut self, timeout: Option<Duration>) {
         let shared = self.shared.clone();
+        self.unpolled = 0;
         let mut events = std::mem::take(&mut self.events);
         let result = self.network.poll(timeout, || shared.clock.refresh(), &mut events);
         shared.sender.awake();

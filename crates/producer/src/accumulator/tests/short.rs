@@ -1,6 +1,7 @@
 //! The short way of an append beside the long one.
 
 use proptest::prelude::*;
+use rohrpost_record::Codec;
 
 use super::*;
 
@@ -36,8 +37,11 @@ proptest! {
         batch_size in 1..3000_usize,
         max_request_size in 100..2000_usize,
         ignore_keys in any::<bool>(),
+        compressed in any::<bool>(),
     ) {
-        let settings = Settings { batch_size, max_request_size, ignore_keys, linger_ms: 0, ..settings() };
+        let compression = if compressed { Compression::new(Codec::Lz4, None).unwrap() } else { Compression::NONE };
+        let settings =
+            Settings { batch_size, max_request_size, ignore_keys, compression, linger_ms: 0, ..settings() };
         let (short, long) = (Rig::new(&[Some(1); 4], settings.clone()), Rig::new(&[Some(1); 4], settings));
         for record in &records {
             if record.size() <= max_request_size { // else the caller refuses it before
