@@ -154,6 +154,7 @@ impl World {
 
     /// The load ends; everything is read from the beginning; the broker stops, starts once more, and all is the same.
     pub fn finish(&mut self) {
+        let long = self.load.acknowledged_count() > 30_000;
         self.churn.take().expect("it runs").end(self.port);
         self.producing.take().expect("one is there").finish();
         let acknowledged = self.load.acknowledged();
@@ -171,6 +172,21 @@ impl World {
                 reader.check(&self.load);
             }
         }
+        // what was to be under way at some of the kills was so
+        assert!(!long || self.removed_by_retention() > 0, "retention has removed nothing");
+        assert!(!long || self.metadata_snapshot().is_some(), "the metadata log has no snapshot");
+    }
+
+    fn removed_by_retention(&self) -> i64 {
+        self.readers.iter().find(|reader| reader.is_of(RETAINED)).map_or(0, Reader::log_start)
+    }
+
+    /// The newest snapshot of the metadata log.
+    fn metadata_snapshot(&self) -> Option<String> {
+        let entries =
+            std::fs::read_dir(self.folder.path().join("rohrpost-data/__cluster_metadata-0")).ok()?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.ends_with(".checkpoint")).max()
     }
 
     /// What happened so far, in a line.
@@ -182,7 +198,8 @@ impl World {
         let bytes = log_bytes(self.folder.path());
         format!(
             "{} records acknowledged, {} of unknown fate, {} producers, {} more kills during the start; \
-             first answer after a start: median {:.0} ms, 90% {:.0} ms, max {:.0} ms; log {:.1} MiB",
+             first answer after a start: median {:.0} ms, 90% {:.0} ms, max {:.0} ms; log {:.1} MiB, {} records removed by \
+             retention; metadata snapshot {}",
             self.load.acknowledged_count(),
             self.load.unknown_count(),
             self.producers,
@@ -191,6 +208,8 @@ impl World {
             at(0.9),
             at(1.0),
             bytes as f64 / f64::from(1 << 20),
+            self.removed_by_retention(),
+            self.metadata_snapshot().as_deref().unwrap_or("none"),
         )
     }
 }

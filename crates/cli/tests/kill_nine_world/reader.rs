@@ -33,6 +33,8 @@ pub struct Reader {
     must_find: Option<u64>,
     /// Up to which number that was checked.
     checked: Option<u64>,
+    /// Where the log began at the last look.
+    log_start: i64,
 }
 
 impl Reader {
@@ -45,7 +47,16 @@ impl Reader {
             last_number: None,
             must_find: None,
             checked: None,
+            log_start: 0,
         }
+    }
+
+    pub fn is_of(&self, topic: &str) -> bool {
+        self.topic == topic
+    }
+
+    pub fn log_start(&self) -> i64 {
+        self.log_start
     }
 
     fn place(&self) -> String {
@@ -85,6 +96,7 @@ impl Reader {
             assert_eq!(code, ErrorCode::NONE, "{} at {next}", self.place());
             next = self.take(&bytes, next);
         }
+        self.log_start = start;
         // what retention has removed cannot be found
         if start > self.next_offset.unwrap_or(0) {
             let first = self.found.iter().find(|(offset, _)| *offset >= start).map(|(_, number)| *number);
