@@ -196,6 +196,27 @@ fn connections_come_and_go_by_the_hundred() {
 }
 
 #[test]
+fn no_answer_says_that_a_client_is_throttled() {
+    // N12: without quotas
+    let cluster = Cluster::builder().topic("t", 1, 1).start().unwrap();
+    let mut client = Client::of(&cluster);
+    let request = ApiVersionsRequest {
+        client_software_name: "test",
+        client_software_version: "1",
+        ..Default::default()
+    };
+    assert_eq!(client.call(&request, 4).throttle_time_ms, 0);
+    assert_eq!(client.call(&MetadataRequest::default(), 12).throttle_time_ms, 0);
+    assert_eq!(client.call(&ListOffsetsRequest::default(), 9).throttle_time_ms, 0);
+    let bytes = batch(&["x"]);
+    for _ in 0..50 {
+        let request = produce_request("t", 0, Some(&bytes), 1);
+        assert_eq!(client.call(&request, 9).throttle_time_ms, 0);
+        assert_eq!(client.call(&fetch_request("t", 0, 0, 0, 1), 12).throttle_time_ms, 0);
+    }
+}
+
+#[test]
 fn five_pipelined_produce_requests_are_answered_in_order() {
     // N4
     let cluster = Cluster::builder().topic("t", 1, 1).start().unwrap();

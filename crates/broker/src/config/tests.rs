@@ -368,7 +368,7 @@ log.retention.hours=168
 fn limits_of_connections_are_read() {
     let config = read(
         "listeners=IN://:1,OUT://:2\nlistener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT\n\
-         inter.broker.listener.name=IN\nmax.connections.per.ip.overrides=localhost:7, [::1]:2,10.0.0.1:0\n\
+         inter.broker.listener.name=IN\nmax.connections.per.ip.overrides=localhost:7, ::1:2,10.0.0.1:0\n\
          listener.name.out.max.connections=9\nlistener.name.out.max.connection.creation.rate=4\n\
          queued.max.request.bytes=0\nmax.connection.creation.rate=11",
     )
@@ -544,5 +544,18 @@ fn what_may_change_while_the_broker_runs_is_what_it_honours_then() {
         ("no.such.key", false),
     ] {
         assert_eq!(describe::is_dynamic(name), dynamic, "{name}");
+    }
+}
+
+#[test]
+fn the_manual_names_every_key_that_the_server_acts_on() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/broker-configuration.md");
+    let manual = std::fs::read_to_string(path).unwrap();
+    for key in keys::KEYS.iter().filter(|key| key.effect == Effect::Honoured) {
+        assert!(
+            manual.contains(&format!("`{}`", key.name)),
+            "{} is not in docs/broker-configuration.md",
+            key.name
+        );
     }
 }

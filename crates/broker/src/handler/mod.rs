@@ -238,7 +238,8 @@ fn respond<'a, R: protocol::Response<'a>>(
     respond_with(response, version, correlation_id, Vec::new())
 }
 
-/// An answer whose gaps are filled with `records`, in order.
+/// An answer whose gaps are filled with `records`, in order. There are no quotas: ThrottleTimeMs is 0 in every answer, and the
+/// network keeps no connection unread after one (N12).
 fn respond_with<'a, R: protocol::Response<'a>>(
     response: &R,
     version: i16,

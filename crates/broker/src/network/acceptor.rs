@@ -156,6 +156,7 @@ impl Acceptor {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
+    use super::super::channel::ResponseQueue;
     use super::super::quota::ConnectionLimits;
     use super::*;
 
@@ -172,7 +173,12 @@ mod tests {
     fn acceptor(threads: usize) -> (Acceptor, SocketAddr, Vec<Arc<Handover>>) {
         let listener = bind("127.0.0.1:0".parse().unwrap(), &config()).unwrap();
         let address = listener.local_addr().unwrap();
-        let threads: Vec<_> = (0..threads).map(|_| Arc::new(Handover::detached())).collect();
+        let handover = || {
+            let poll = mio::Poll::new().unwrap();
+            let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+            Arc::new(Handover::new(Arc::new(ResponseQueue::new(waker))))
+        };
+        let threads: Vec<_> = (0..threads).map(|_| handover()).collect();
         let quota = Arc::new(ConnectionQuota::new(ConnectionLimits::none(1)));
         let listener = mio::net::TcpListener::from_std(listener);
         (Acceptor::new(listener, 0, quota, config(), threads.clone()), address, threads)

@@ -1,7 +1,8 @@
 //! The two queues between network threads and handler threads, and the loop of a handler thread.
 //!
 //! Requests go through one bounded channel for all threads (N6). What continues a request that waited goes ahead of them (N11): it
-//! is bounded by the number of connections, and holds memory until it ends. Answers come back through one queue per network thread; each
+//! is bounded by the number of connections, and holds memory until it ends. What a request sets off for others that wait (W3) it
+//! does itself, at its own end. Answers come back through one queue per network thread; each
 //! connection has at most one request in flight (N4), so that queue is bounded by the number of connections.
 
 use std::collections::VecDeque;

@@ -70,6 +70,11 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
+    /// `queue` wakes the thread that takes the sockets over.
+    pub(super) fn new(queue: Arc<ResponseQueue>) -> Self {
+        Self { sockets: Mutex::default(), queue }
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.sockets.lock().len() < HANDOVER_MAX
     }
@@ -85,14 +90,6 @@ impl Handover {
 
     pub(super) fn len(&self) -> usize {
         self.sockets.lock().len()
-    }
-
-    /// One without a thread.
-    #[cfg(test)]
-    pub(super) fn detached() -> Self {
-        let poll = Poll::new().expect("a poll for a test");
-        let waker = Waker::new(poll.registry(), WAKER).expect("a waker for a test");
-        Self { sockets: Mutex::default(), queue: Arc::new(ResponseQueue::new(waker)) }
     }
 }
 
@@ -185,7 +182,7 @@ impl NetworkThread {
         Ok(Self {
             poll,
             listener,
-            handover: Arc::new(Handover { sockets: Mutex::default(), queue: Arc::clone(&queue) }),
+            handover: Arc::new(Handover::new(Arc::clone(&queue))),
             queue,
             acceptor: None,
             next_idle_check: shared.config.idle_max.map(|idle| now + idle),
