@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn cold_data_has_the_same_checksum() {
-        let data: Vec<u8> = (0..3 * COLD_STEP + 100).map(|n| (n * n >> 3) as u8).collect();
+        let data: Vec<u8> = (0..3 * COLD_STEP + 100).map(|n| ((n * n) >> 3) as u8).collect();
         for len in [0, 1, COLD_STEP - 1, COLD_STEP, COLD_STEP + 1, 3 * COLD_STEP, data.len()] {
             assert_eq!(crc32c_append_cold(7, &data[..len]), crc32c_append(7, &data[..len]), "{len}");
         }

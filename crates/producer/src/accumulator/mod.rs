@@ -15,6 +15,7 @@ mod batch;
 mod codec_pool;
 mod ledger;
 mod line;
+mod lock;
 mod pool;
 mod queue;
 mod ready;

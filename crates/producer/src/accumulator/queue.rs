@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use super::batch::Batch;
 use super::codec_pool::Ratio;
 use super::ledger::Ledger;
+use super::lock::ShortMutex;
 use super::split::SizeLimit;
 use crate::metadata::TopicMetadata;
 use crate::partitioner::Sticky;
@@ -41,7 +42,7 @@ pub(crate) struct Partition {
     index: i32,
     key: u32,
     ledger: Arc<Ledger>,
-    pub(crate) queue: Mutex<Queue>,
+    pub(crate) queue: ShortMutex<Queue>,
 }
 
 /// The batches of one partition, oldest first. All but the last are closed.
@@ -164,7 +165,7 @@ impl TopicState {
                 index: index as i32,
                 key: keys.fetch_add(1, Ordering::Relaxed),
                 ledger: ledger.clone(),
-                queue: Mutex::default(),
+                queue: ShortMutex::default(),
             })
         });
         fence(Ordering::SeqCst); // see `Accumulator::set_closing`
