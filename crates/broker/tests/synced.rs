@@ -28,6 +28,18 @@ fn synced(storage: &MemoryStorage) -> ClusterBuilder {
     on(storage).config("log.flush.interval.messages", "1")
 }
 
+/// Holds syncs until they are released, or until the test fails: a broker that stops waits for them.
+fn hold<'a>(storage: &'a MemoryStorage, part: &str) -> impl Drop + use<'a> {
+    struct Held<'a>(&'a MemoryStorage);
+    impl Drop for Held<'_> {
+        fn drop(&mut self) {
+            self.0.release_syncs();
+        }
+    }
+    storage.hold_syncs(part);
+    Held(storage)
+}
+
 fn error_of(client: &mut Client) -> (ErrorCode, i64) {
     let response = client.receive::<ProduceRequest<'_>>(12, 0);
     let answer = &response.responses[0].partition_responses[0];
@@ -41,7 +53,7 @@ fn neither_appends_nor_reads_wait_for_the_sync_of_a_closed_segment() {
     let cluster = on(&storage).config("log.segment.bytes", "1048576").start().unwrap();
     let mut client = Client::of(&cluster);
     let half = "x".repeat(600_000);
-    storage.hold_syncs("/t-0/");
+    let _held = hold(&storage, "/t-0/");
     assert_eq!(client.produce("t", 0, Some(&batch(&[&half]))).error, ErrorCode::NONE);
     assert_eq!(client.produce("t", 0, Some(&batch(&[&half]))).error, ErrorCode::NONE);
     eventually("the closed segment is being synced", || storage.syncs_held() == 1);
@@ -72,7 +84,7 @@ fn one_sync_serves_all_that_came_while_the_last_one_ran() {
     let mut first = Client::of(&cluster);
     let mut others: Vec<Client> = (0..PRODUCERS).map(|_| Client::of(&cluster)).collect();
     assert_eq!(storage.sync_count(LOG), 0);
-    storage.hold_syncs(LOG);
+    let _held = hold(&storage, LOG);
     let records = batch(&["first"]);
     first.send(&produce_request("t", 0, Some(&records), -1), 12);
     eventually("the first is being synced", || storage.syncs_held() == 1);
@@ -110,7 +122,7 @@ fn what_is_not_on_disk_is_neither_acknowledged_nor_visible() {
     let cluster = synced(&storage).start().unwrap();
     let mut consumer = Client::of(&cluster);
     let mut waiting = Client::of(&cluster);
-    storage.hold_syncs(LOG);
+    let _held = hold(&storage, LOG);
     let records = batch(&["x"]);
     let mut producers: Vec<Client> = (0..3).map(|_| Client::of(&cluster)).collect();
     for (client, acks) in producers.iter_mut().zip([-1, 1, 0]) {
@@ -149,7 +161,7 @@ fn a_retry_of_what_is_not_on_disk_yet_waits_with_it() {
     let id = first.producer_id();
     let by = Stamp { producer_id: id, producer_epoch: 0, base_sequence: 0 };
     let records = stamped(&["once"], by);
-    storage.hold_syncs(LOG);
+    let _held = hold(&storage, LOG);
     first.send(&produce_request("t", 0, Some(&records), -1), 12);
     eventually("it is being synced", || storage.syncs_held() == 1);
     let mut request = produce_request("t", 0, Some(&records), -1);
@@ -169,7 +181,7 @@ fn a_sync_that_fails_is_told_to_all_who_wait_and_never_tried_again() {
     let cluster = synced(&storage).start().unwrap();
     let records = batch(&["x"]);
     let mut producers: Vec<Client> = (0..4).map(|_| Client::of(&cluster)).collect();
-    storage.hold_syncs(LOG);
+    let _held = hold(&storage, LOG);
     for (n, client) in producers.iter_mut().enumerate() {
         client.send(&produce_request("t", 0, Some(&records), if n == 3 { 1 } else { -1 }), 12);
     }
@@ -196,7 +208,7 @@ fn without_synced_mode_an_acknowledgement_means_the_page_cache() {
     let storage = MemoryStorage::new();
     let cluster = on(&storage).start().unwrap();
     let mut client = Client::of(&cluster);
-    storage.hold_syncs("/t-0/");
+    let _held = hold(&storage, "/t-0/");
     assert_eq!(client.produce("t", 0, Some(&batch(&["x"]))).error, ErrorCode::NONE);
     assert_eq!(storage.sync_count(LOG), 0);
     storage.release_syncs();
@@ -284,7 +296,7 @@ fn deleting_a_topic_while_its_log_is_synced_is_no_disk_error() {
     let storage = MemoryStorage::new();
     let cluster = synced(&storage).start().unwrap();
     let mut client = Client::of(&cluster);
-    storage.hold_syncs(LOG);
+    let _held = hold(&storage, LOG);
     let records = batch(&["x"]);
     client.send(&produce_request("t", 0, Some(&records), -1), 12);
     eventually("it is being synced", || storage.syncs_held() == 1);
