@@ -19,7 +19,8 @@ fn on(root: &Path, names: &[&str]) -> ClusterBuilder {
 }
 
 fn on_memory(storage: &MemoryStorage) -> ClusterBuilder {
-    Cluster::builder().config("log.dirs", "/a,/b").storage(Arc::new(storage.clone()))
+    let builder = Cluster::builder().config("log.dirs", "/a,/b").config("metadata.log.dir", "/b");
+    builder.storage(Arc::new(storage.clone()))
 }
 
 fn partitions(dir: &Path) -> Vec<String> {
@@ -81,33 +82,33 @@ fn a_directory_that_fails_goes_offline_alone() {
     for n in 0..4 {
         assert_eq!(client.produce("t", n, Some(&batch(&["before"]))).error, ErrorCode::NONE);
     }
-    waiting.send(&fetch_request("t", 3, 1, i32::MAX, 1), 12);
-    eventually("the fetch waits", || cluster.log("t", 3).waiting_fetches() == 1);
-    storage.inject_in("/b/", Fault::FailWrite(1));
-    assert_eq!(client.produce("t", 1, Some(&batch(&["lost"]))).error, ErrorCode::KAFKA_STORAGE_ERROR);
+    waiting.send(&fetch_request("t", 2, 1, i32::MAX, 1), 12);
+    eventually("the fetch waits", || cluster.log("t", 2).waiting_fetches() == 1);
+    storage.inject_in("/a/", Fault::FailWrite(1));
+    assert_eq!(client.produce("t", 0, Some(&batch(&["lost"]))).error, ErrorCode::KAFKA_STORAGE_ERROR);
     // whoever waits for another partition of that directory is told
     let response = waiting.receive::<FetchRequest<'_>>(12, 0);
     assert_eq!(response.responses[0].partitions[0].error_code, ErrorCode::KAFKA_STORAGE_ERROR);
-    for n in [1, 3] {
+    for n in [0, 2] {
         assert_eq!(client.produce("t", n, Some(&batch(&["lost"]))).error, ErrorCode::KAFKA_STORAGE_ERROR);
     }
     // the other goes on, and takes the new partitions
-    for n in [0, 2] {
+    for n in [1, 3] {
         assert_eq!(client.produce("t", n, Some(&batch(&["after"]))).error, ErrorCode::NONE);
     }
     cluster.create_topic("u", 3, 1).unwrap();
     for n in 0..3 {
         assert_eq!(client.produce("u", n, Some(&batch(&["new"]))).error, ErrorCode::NONE);
     }
-    assert!(cluster.storage_failure().unwrap().contains("/b/"));
+    assert!(cluster.storage_failure().unwrap().contains("/a/"));
     let error = cluster.stop().unwrap_err();
     assert_eq!(error.failures.len(), 1, "{error}");
-    assert!(storage.exists("/a/.kafka_cleanshutdown").unwrap());
-    assert!(!storage.exists("/b/.kafka_cleanshutdown").unwrap());
+    assert!(storage.exists("/b/.kafka_cleanshutdown").unwrap());
+    assert!(!storage.exists("/a/.kafka_cleanshutdown").unwrap());
 
     let cluster = on_memory(&storage).start().unwrap();
-    assert_eq!(log_values(&cluster, "t", 0), ["before", "after"]);
-    assert_eq!(log_values(&cluster, "t", 3), ["before"]);
+    assert_eq!(log_values(&cluster, "t", 1), ["before", "after"]);
+    assert_eq!(log_values(&cluster, "t", 2), ["before"]);
     assert!(cluster.storage_failure().is_none());
 }
 

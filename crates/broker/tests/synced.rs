@@ -308,3 +308,48 @@ fn deleting_a_topic_while_its_log_is_synced_is_no_disk_error() {
     assert_eq!(client.produce("t", 0, Some(&records)).base_offset, 0);
     assert!(cluster.storage_failure().is_none());
 }
+
+/// Sets a topic's key, or takes its setting away.
+fn alter(client: &mut Client, name: &str, value: Option<&str>) {
+    use rohrpost_protocol::messages::{IncrementalAlterConfigsRequest, incremental_alter_configs};
+    const TOPIC: i8 = 2;
+    let config = incremental_alter_configs::AlterableConfig {
+        name,
+        config_operation: i8::from(value.is_none()),
+        value,
+        ..Default::default()
+    };
+    let resource = incremental_alter_configs::AlterConfigsResource {
+        resource_type: TOPIC,
+        resource_name: "t",
+        configs: vec![config],
+        ..Default::default()
+    };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    assert_eq!(client.call(&request, 1).responses[0].error_code, ErrorCode::NONE);
+}
+
+#[test]
+fn a_topic_goes_into_synced_mode_and_out_of_it_while_it_runs() {
+    // U3
+    let storage = MemoryStorage::new();
+    let cluster = on(&storage).start().unwrap();
+    let mut admin = Client::of(&cluster);
+    let mut producer = Client::of(&cluster);
+    assert_eq!(producer.produce("t", 0, Some(&batch(&["before"]))).error, ErrorCode::NONE);
+    assert_eq!((storage.sync_count(LOG), cluster.log("t", 0).synced_offset()), (0, 0));
+    // what was acknowledged before is synced at once
+    alter(&mut admin, "flush.messages", Some("1"));
+    eventually("it is synced", || cluster.log("t", 0).synced_offset() == 1);
+    assert_eq!(cluster.log("t", 0).end_offset(), 1, "what was visible stays so");
+    let _held = hold(&storage, LOG);
+    let records = batch(&["x"]);
+    producer.send(&produce_request("t", 0, Some(&records), -1), 12);
+    eventually("it is being synced", || storage.syncs_held() == 1);
+    assert_eq!(cluster.log("t", 0).end_offset(), 1);
+    // who waits is answered when nothing asks for the disk any more
+    alter(&mut admin, "flush.messages", None);
+    assert_eq!(error_of(&mut producer), (ErrorCode::NONE, 1));
+    assert_eq!(cluster.log("t", 0).end_offset(), 2);
+    assert_eq!(storage.syncs_held(), 1);
+}

@@ -203,8 +203,13 @@ fn next_offset(bytes: &[u8]) -> i64 {
     rohrpost_record::BatchHeader::parse(bytes).unwrap().next_offset()
 }
 
+/// A run has many steps, so there are fewer of them than usual.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(192)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// D12, D16, D17, D18, D19, D22, D23, D31, U3, U6, U8
     #[test]

@@ -205,7 +205,8 @@ fn a_crash_during_deletion_leaves_the_log_as_it_was_before_or_after() {
     let start = |storage: &MemoryStorage| {
         let mut log = log_with(storage, LogConfig { retention_ms: 1000, ..config() }, &times);
         log.flush().unwrap();
-        log.delete_old_segments(NOW, 6).unwrap().unwrap()
+        let deletion = log.delete_old_segments(NOW, 6).unwrap().unwrap();
+        (log, deletion)
     };
     // The process dies before a file is renamed.
     let storage = MemoryStorage::new();
@@ -220,9 +221,25 @@ fn a_crash_during_deletion_leaves_the_log_as_it_was_before_or_after() {
     }
     storage.kill();
     assert_eq!(opened(&storage), (2, 4));
+    // Wherever it is: the older ones go first, so no gap is left that would end the log.
+    for nth in 1..=6 {
+        let storage = MemoryStorage::new();
+        let (_log, deletion) = start(&storage);
+        storage.inject(rohrpost_log::Fault::FailRename(nth));
+        assert!(deletion.rename().is_err());
+        storage.kill();
+        storage.clear_faults();
+        let log = open_with(&storage, config(), options());
+        let first = match nth {
+            1 => 0,
+            2..=5 => 2,
+            _ => 4,
+        };
+        assert_eq!((log.log_start_offset(), log.log_end_offset()), (first, 6), "{nth}");
+    }
     // Or afterwards, by a loss of power: the directory was synced.
     let storage = MemoryStorage::new();
-    start(&storage).rename().unwrap();
+    start(&storage).1.rename().unwrap();
     storage.power_loss();
     assert_eq!(opened(&storage), (4, 2));
 }

@@ -34,6 +34,8 @@ pub enum Fault {
     },
     /// The n-th sync (of a file or a directory) from now fails; what it should have made durable is not.
     FailSync(u64),
+    /// The n-th rename from now fails and changes nothing.
+    FailRename(u64),
     /// Only so many more bytes can be written; then every write fails with `StorageFull`.
     DiskFull(u64),
 }
@@ -192,6 +194,7 @@ impl Storage for MemoryStorage {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from_parent, from_name) = split(from)?;
         let (to_parent, to_name) = split(to)?;
+        self.shared.before_rename(from)?;
         let from_dir = self.find_dir(from_parent)?;
         let to_dir = self.find_dir(to_parent)?;
         let node = from_dir
@@ -293,7 +296,7 @@ impl Shared {
                     *left = left.saturating_sub(len as u64);
                     return true;
                 }
-                Fault::FailSync(_) => return true,
+                Fault::FailSync(_) | Fault::FailRename(_) => return true,
             };
             *nth = nth.saturating_sub(1);
             if *nth == 0 {
@@ -307,18 +310,35 @@ impl Shared {
     }
 
     fn before_sync(&self, path: &str) -> io::Result<()> {
+        self.count_down(path, "injected sync error", |fault| match fault {
+            Fault::FailSync(nth) => Some(nth),
+            _ => None,
+        })
+    }
+
+    fn before_rename(&self, path: &str) -> io::Result<()> {
+        self.count_down(path, "injected rename error", |fault| match fault {
+            Fault::FailRename(nth) => Some(nth),
+            _ => None,
+        })
+    }
+
+    /// Fails if it is the turn of a fault that `count` knows.
+    fn count_down(
+        &self,
+        path: &str,
+        reason: &'static str,
+        count: impl Fn(&mut Fault) -> Option<&mut u64>,
+    ) -> io::Result<()> {
         if !self.faulty.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut result = Ok(());
         self.faults.lock().retain_mut(|(part, fault)| {
-            let Fault::FailSync(nth) = fault else { return true };
-            if !path.contains(&**part) {
-                return true;
-            }
+            let Some(nth) = count(fault).filter(|_| path.contains(&**part)) else { return true };
             *nth = nth.saturating_sub(1);
             if *nth == 0 {
-                result = Err(io::Error::other("injected sync error"));
+                result = Err(io::Error::other(reason));
                 return false;
             }
             true
