@@ -149,6 +149,23 @@ fn settings_survive_a_restart() {
 }
 
 #[test]
+fn retention_follows_the_setting() {
+    // M10: nothing of these old records expires until the topic says so
+    let cluster = Cluster::builder()
+        .config("log.initial.task.delay.ms", "0")
+        .config("log.retention.check.interval.ms", "1")
+        .config("log.retention.ms", "-1")
+        .topic("t", 1, 1)
+        .start()
+        .unwrap();
+    let client = &mut Client::of(&cluster);
+    client.produce("t", 0, Some(&batch(&["old"])));
+    assert_eq!(cluster.log("t", 0).start_offset(), 0);
+    set(client, T, "retention.ms", "1000");
+    eventually("the old record has expired", || cluster.log("t", 0).start_offset() == 1);
+}
+
+#[test]
 fn producers_are_forgotten_when_the_broker_is_told_to() {
     // M10, I9
     let cluster = Cluster::builder().topic("t", 1, 1).config("producer.id.expiration.check.interval.ms", "1");

@@ -41,7 +41,7 @@ pub(crate) use fetch::FetchSessions;
 pub(crate) use init_producer_id::ProducerIds;
 
 /// The APIs that are served, in the versions that are accepted. Exactly these are advertised (E12, G5), except that Produce is
-/// listed from 0: old librdkafka looks at the low end.
+/// listed from 0: old librdkafka looks at the low end. Low ends stay for clients that do not know newer versions (V1, V2, V3).
 const SERVED: &[(ApiKey, VersionRange)] = &[
     (ApiKey::Produce, VersionRange::new(3, 13)),
     (ApiKey::Fetch, VersionRange::new(4, 18)),
@@ -224,7 +224,7 @@ fn check_broker_name(broker: &Broker, name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::INVALID_REQUEST, message))
 }
 
-/// Reads a body. Bytes after it are ignored (G2).
+/// Reads a body. Bytes after it are ignored (G2), and so are tagged fields that the version does not know (V5).
 fn read<'a, M: Message<'a>>(input: &mut Decoder<'a>, version: i16) -> Result<M, String> {
     M::decode(input, version).map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! Which partitions this broker hosts. Follows the metadata image: opens logs, closes them, deletes them. What is done in
 //! time (checkpoints, retention) is in `timed.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -117,8 +117,10 @@ impl ReplicaManager {
         for topic in &delta.topics_created {
             self.host(topic, None, &mut opened);
         }
-        for change in &delta.partitions_changed {
-            self.host(&change.topic, Some(change.partition), &mut opened);
+        // topic by topic: a topic may gain thousands of partitions at once
+        for changes in delta.partitions_changed.chunk_by(|a, b| a.topic.id == b.topic.id) {
+            let only = changes.iter().map(|change| change.partition).collect();
+            self.host(&changes[0].topic, Some(&only), &mut opened);
         }
         for topic in &delta.configs_changed {
             self.reconfigure(topic);
@@ -184,15 +186,15 @@ impl ReplicaManager {
         opened.into_inner()
     }
 
-    /// Adds the replicas that this broker has of a topic, or updates them; with `only` just that partition changed.
-    fn host(&self, topic: &Arc<TopicImage>, only: Option<i32>, opened: &mut Opened) {
+    /// Adds the replicas that this broker has of a topic, or updates them; with `only` just these partitions changed.
+    fn host(&self, topic: &Arc<TopicImage>, only: Option<&HashSet<i32>>, opened: &mut Opened) {
         let before = self.topics.read().by_id.get(&topic.id).cloned();
         let partitions = topic.partitions.iter().enumerate().map(|(index, image)| {
             let known = before.as_ref().and_then(|hosted| hosted.partitions.get(index)).cloned().flatten();
             let here = image.has_replica(self.node_id);
             match known {
                 Some(partition) => {
-                    if only.is_none_or(|only| only == index as i32) {
+                    if only.is_none_or(|only| only.contains(&(index as i32))) {
                         self.change_role(&partition, topic, image);
                     }
                     here.then_some(partition)
