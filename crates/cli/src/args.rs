@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Read records of a topic to standard output
     Consume(Consume),
-    /// Create, list, describe and delete topics
+    /// Create, alter, list, describe and delete topics
     Topics(Topics),
     /// Run a broker until Ctrl-C
     Broker(Broker),
@@ -164,6 +164,7 @@ pub(crate) struct Consume {
 Examples:
   rohrpost topics create orders --partitions 6
   rohrpost topics create audit --replication-factor 3 -b kafka1:9092 -X retention.ms=86400000
+  rohrpost topics alter orders --partitions 12 -X retention.ms=3600000
   rohrpost topics list
   rohrpost topics describe orders
   rohrpost topics describe --json
@@ -188,6 +189,26 @@ pub(crate) enum TopicsAction {
         /// One of Kafka's topic settings; may be repeated
         #[arg(short = 'X', value_name = "KEY=VALUE")]
         settings: Vec<String>,
+        #[command(flatten)]
+        cluster: Where,
+    },
+    /// Add partitions to a topic, change its settings
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["partitions", "settings", "unset"])))]
+    Alter {
+        /// The topic
+        name: String,
+        /// How many partitions it is to have: more than now. Records with keys may go elsewhere from then on
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100_000))]
+        partitions: Option<i32>,
+        /// One of Kafka's topic settings, to be set; may be repeated
+        #[arg(short = 'X', value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// A setting to be deleted, so that the broker's default holds; may be repeated
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+        /// Only check whether it could be done
+        #[arg(long)]
+        check: bool,
         #[command(flatten)]
         cluster: Where,
     },

@@ -1,5 +1,6 @@
-//! `rohrpost topics`: create, list, describe and delete topics.
+//! `rohrpost topics`: create, alter, list, describe and delete topics.
 
+mod alter;
 mod describe;
 
 use std::io::Write;
@@ -11,6 +12,7 @@ use rohrpost_protocol::messages::{
 };
 use rohrpost_protocol::{ApiKey, ErrorCode};
 
+use self::alter::{Changes, alter};
 use crate::args::{Topics, TopicsAction};
 use crate::cluster::{Target, settings};
 use crate::failure::Failure;
@@ -30,6 +32,11 @@ pub(crate) fn run(options: &Topics) -> Result<(), Failure> {
             with_client(cluster, |client| {
                 create(client, name, *partitions, *replication_factor, &configs)?.map_err(Failure::run)
             })
+        }
+        TopicsAction::Alter { name, partitions, settings: configs, unset, check, cluster } => {
+            let set = settings(configs)?;
+            let changes = Changes { partitions: *partitions, set: &set, unset, check: *check };
+            with_client(cluster, |client| alter(client, name, &changes))
         }
         TopicsAction::List { cluster } => with_client(cluster, list),
         TopicsAction::Describe { names, json, cluster } => {

@@ -163,10 +163,15 @@ impl TopicDefaults {
             let set = key.synonyms.iter().filter_map(|(name, _)| Some((*name, values.get(name)?.clone())));
             set.map(move |(name, value)| Synonym { name, value, source })
         });
-        let defaults = key.synonyms.iter().filter_map(|(name, _)| {
+        let layers: Vec<Synonym> = layers.collect();
+        // as Kafka: where nothing is set, the default is told only if the first of the broker's keys has one
+        let first = key.synonyms.first().map(|(name, _)| *name);
+        let is_told = |name: &str| !layers.is_empty() || Some(name) == first;
+        let defaults = key.synonyms.iter().filter(|(name, _)| is_told(name)).filter_map(|(name, _)| {
             let value = describe::default_of_broker_key(name)?.to_owned();
             Some(Synonym { name, value, source: ConfigSource::Default })
         });
+        let defaults: Vec<Synonym> = defaults.collect();
         own.into_iter().chain(layers).chain(defaults).collect()
     }
 
