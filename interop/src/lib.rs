@@ -17,6 +17,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 pub mod clients;
+pub mod duel;
 pub mod records;
 pub mod table;
 

@@ -1,9 +1,11 @@
 //! Tables in the documentation that a run makes: each row is held against what the run found.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use crate::clients::{Cell, ForeignClient, Partitioner, Round};
+use crate::duel::Difference;
 use crate::{CODECS, root};
 
 /// Set: rows are written instead of compared.
@@ -67,14 +69,78 @@ pub fn check_row(document: &str, row: &str) {
     );
 }
 
-/// The first cells of a document's tables, without headings.
-pub fn names(document: &str) -> Vec<String> {
+/// The first cells of the table under a heading of a document.
+pub fn names(document: &str, heading: &str) -> Vec<String> {
     let (_, text) = read(document);
-    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
-    let names = rows.windows(2).filter(|rows| !rows[0].starts_with("|--") && !rows[1].starts_with("|--"));
-    let mut names: Vec<String> = names.map(|rows| first_cell(rows[0]).to_owned()).collect();
-    names.extend(rows.last().map(|row| first_cell(row).to_owned()));
-    names
+    rows_under(&text, heading).map(|row| first_cell(row).to_owned()).collect()
+}
+
+/// Holds the differences that a run found against the document's table of them, whose last column says why each is as it is; or
+/// writes them there if so asked, with the reasons that are there already.
+///
+/// # Panics
+/// If one is not listed, is listed and did not happen, or has no reason.
+pub fn check_differences(document: &str, found: &BTreeMap<Difference, BTreeMap<String, Vec<i16>>>) {
+    let heading = "## Bad input";
+    let (path, text) = read(document);
+    let reasons: BTreeMap<String, String> = rows_under(&text, heading)
+        .filter_map(|row| {
+            let (rest, why) = row.strip_suffix(" |")?.rsplit_once(" | ")?;
+            Some((rest.to_owned(), why.to_owned()))
+        })
+        .collect();
+    let mut rows: BTreeMap<String, String> = BTreeMap::new();
+    for (difference, inputs) in found {
+        let inputs: Vec<String> =
+            inputs.iter().map(|(input, versions)| with_versions(input, versions)).collect();
+        let Difference { api, kafka, ours } = difference;
+        let row = format!("| {api} | {} | {kafka} | {ours}", inputs.join("; "));
+        // a reason goes with the difference, whatever inputs show it
+        let same = format!(" | {kafka} | {ours}");
+        let known =
+            reasons.iter().find(|(row, _)| row.starts_with(&format!("| {api} | ")) && row.ends_with(&same));
+        rows.insert(row, known.map_or_else(String::new, |(_, why)| why.trim().to_owned()));
+    }
+    if std::env::var_os(WRITE).is_some() {
+        let lines: Vec<String> = rows.iter().map(|(row, why)| format!("{row} | {why} |")).collect();
+        let old: Vec<&str> = rows_under(&text, heading).collect();
+        let text = match (old.first(), old.last()) {
+            (Some(first), Some(last)) => {
+                let start = text.find(first).expect("it is there");
+                let end = text.rfind(last).expect("it is there") + last.len();
+                format!("{}{}{}", &text[..start], lines.join("\n"), &text[end..])
+            }
+            _ => panic!("{document} has no row under {heading}: add an empty one first"),
+        };
+        std::fs::write(&path, text).expect("the document can be written");
+        return;
+    }
+    let new: Vec<&String> = rows.keys().filter(|row| !reasons.contains_key(*row)).collect();
+    let gone: Vec<&String> = reasons.keys().filter(|row| !rows.contains_key(*row)).collect();
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "{document}: {WRITE}=1 writes the table anew.\nnot listed:\n{new:#?}\nlisted, but did not happen:\n{gone:#?}"
+    );
+    for (row, why) in &rows {
+        assert!(!why.is_empty(), "{document} does not say why: {row}");
+    }
+}
+
+/// An input and, where it has any, the versions in which it was sent.
+fn with_versions(input: &str, versions: &[i16]) -> String {
+    let versions: Vec<String> =
+        versions.iter().filter(|&&version| version != -1).map(i16::to_string).collect();
+    if versions.is_empty() { input.to_owned() } else { format!("{input} ({})", versions.join(", ")) }
+}
+
+fn rows_under<'t>(text: &'t str, heading: &str) -> impl Iterator<Item = &'t str> {
+    let section = text.split_once(heading).map_or("", |(_, section)| section);
+    let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
+    section
+        .lines()
+        .skip_while(|line| !line.starts_with("|--"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
 }
 
 fn read(document: &str) -> (PathBuf, String) {

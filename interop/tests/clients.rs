@@ -63,7 +63,7 @@ fn rskafka() {
 #[test]
 fn the_table_has_exactly_the_clients_that_are_tested() {
     let tested: Vec<String> = all().iter().map(|client| client.name.to_owned()).collect();
-    assert_eq!(table::names(DOCUMENT), tested);
+    assert_eq!(table::names(DOCUMENT, "## Clients"), tested);
 }
 
 #[allow(clippy::print_stderr, reason = "why a cell says no belongs to the test's output")]

@@ -1,5 +1,6 @@
 //! `rohrpost log` on what Apache Kafka has written: every codec, rolled segments, a compacted topic; while its broker runs, after
 //! a SIGKILL and after a clean stop. And batch by batch against Kafka's own dump tool.
+#![allow(clippy::unwrap_used)] // all of it is test code
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

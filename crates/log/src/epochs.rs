@@ -127,8 +127,11 @@ impl LeaderEpochs {
 
     /// Largest known epoch ≤ `epoch`, and where it ends; `None` if undefined (R25).
     pub(crate) fn end_offset_for(&self, epoch: i32, log_end: i64) -> Option<(i32, i64)> {
-        // R25
+        // R25; -1 is no epoch
         let (latest, _) = self.latest()?;
+        if epoch == -1 {
+            return None;
+        }
         if epoch == latest {
             return Some((latest, log_end));
         }

@@ -115,7 +115,7 @@ impl Controller {
         check_name(&topic.name)?;
         if topic.name == CLUSTER_METADATA_TOPIC {
             return Err(ApiError::new(
-                ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+                ErrorCode::INVALID_REQUEST,
                 format!("Creation of internal topic {CLUSTER_METADATA_TOPIC} is prohibited."),
             ));
         }

@@ -121,7 +121,8 @@ fn named(request: &FetchRequest<'_>, version: i16) -> Vec<(Key, Ask)> {
             let key = Key { topic: Arc::clone(&name), id, index: partition.partition };
             let ask = Ask {
                 offset: partition.fetch_offset,
-                current_leader_epoch: partition.current_leader_epoch,
+                // F8; here Kafka takes any negative epoch for none
+                current_leader_epoch: partition.current_leader_epoch.max(-1),
                 last_fetched_epoch: partition.last_fetched_epoch,
                 bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
             };

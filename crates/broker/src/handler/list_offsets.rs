@@ -40,6 +40,10 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
                 let found = match mode {
                     Mode::Refuse(code) => Err(code),
                     Mode::Serve if twice => Err(ErrorCode::INVALID_REQUEST), // O5
+                    // as for Fetch (F1): another isolation level does not exist
+                    Mode::Serve if !(0..=1).contains(&request.isolation_level) => {
+                        Err(ErrorCode::INVALID_REQUEST)
+                    }
                     Mode::Serve => find(&context, topic.name, partition, reader),
                 };
                 answer(partition.partition_index, found, version)

@@ -272,14 +272,16 @@ fn bad_shape(error: &InvalidBatch) -> AppendFailure {
     }
 }
 
-/// Whether the attributes of any batch, as far as there are any, say "transactional".
+/// Whether the attributes of any batch, as far as there are any, say "transactional". Older formats have something else there.
 fn has_transactional_batch(request: &ProduceRequest<'_>) -> bool {
+    const MAGIC: usize = 16;
     const ATTRIBUTES: Range<usize> = 21..23;
     const TRANSACTIONAL: u8 = 1 << 4;
     let mut records =
         request.topic_data.iter().flat_map(|topic| &topic.partition_data).filter_map(|p| p.records);
     records.any(|records| {
-        let attributes = records.bytes().and_then(|bytes| bytes.get(ATTRIBUTES));
+        let bytes = records.bytes().filter(|bytes| bytes.get(MAGIC) == Some(&2));
+        let attributes = bytes.and_then(|bytes| bytes.get(ATTRIBUTES));
         attributes.is_some_and(|attributes| attributes[1] & TRANSACTIONAL != 0)
     })
 }

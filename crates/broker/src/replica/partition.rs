@@ -561,7 +561,8 @@ impl State {
             Hold::Online(log) if log.health().is_offline() => return Err(ErrorCode::KAFKA_STORAGE_ERROR),
             Hold::Online(_) => {}
         }
-        if epoch >= 0 && epoch < self.leader_epoch {
+        // F8: only -1 asks for no check
+        if epoch != -1 && epoch < self.leader_epoch {
             return Err(ErrorCode::FENCED_LEADER_EPOCH);
         }
         if epoch > self.leader_epoch {

@@ -48,7 +48,7 @@ fn an_error_message_stays_short_whatever_it_quotes() {
 #[test]
 fn the_metadata_log_is_no_topic_that_can_be_created() {
     let mut bench = Bench::with_brokers(1, &[]);
-    assert_eq!(code(&bench.create_one(topic("__cluster_metadata"))), ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    assert_eq!(code(&bench.create_one(topic("__cluster_metadata"))), ErrorCode::INVALID_REQUEST);
 }
 
 #[test]
