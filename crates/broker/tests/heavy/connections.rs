@@ -88,7 +88,7 @@ fn half_open_connections_end_when_they_have_been_silent_too_long() {
     let _turn = my_turn();
     let cluster = Cluster::builder().config("connections.max.idle.ms", "200").start().unwrap();
     let mut streams: Vec<TcpStream> =
-        (0..500).map(|_| TcpStream::connect(cluster.address()).unwrap()).collect();
+        (0..400).map(|_| TcpStream::connect(cluster.address()).unwrap()).collect();
     for stream in streams.iter_mut().step_by(2) {
         stream.write_all(&[0, 0, 1]).unwrap();
     }
