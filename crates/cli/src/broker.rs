@@ -26,10 +26,15 @@ pub(crate) fn run(options: &Broker) -> Result<(), Failure> {
         }
         let _ = signal.try_send(());
     })?;
-    let config = configuration(options)?;
+    let mut config = configuration(options)?;
     let data_dir = config.log_dirs[0].clone(); // configuration() makes sure of it
     let data_dirs: Vec<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
-    raise_file_limit();
+    // who has set max.connections has thought about it
+    if let Some(limit) = raise_file_limit()
+        && config.max_connections == i32::MAX as usize
+    {
+        config.max_connections = connections_for(limit);
+    }
     let server = BrokerServer::start(config).map_err(|error| match error {
         StartError::DirectoryInUse { address: Some(address), .. } => Failure::start(format!(
             "{} is held by the broker at {address}: stop that one, or use another --data-dir",
@@ -100,18 +105,27 @@ fn listening_on(server: &BrokerServer) -> String {
     server.listeners().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// As many connections as the system lets this process have, as Java's machine does: the soft limit is for programs that use
-/// `select`, which the broker does not.
+/// How many connections fit a limit on descriptors. A quarter is left for the logs' files: a log that cannot begin a segment takes
+/// its directory offline, and nobody is to bring that about by opening connections.
+fn connections_for(limit: usize) -> usize {
+    limit - limit / 4
+}
+
+/// As many descriptors as the system lets this process have, as Java's machine does: the soft limit is for programs that use
+/// `select`, which the broker does not. The limit that is in force then.
 #[cfg(unix)]
-fn raise_file_limit() {
+fn raise_file_limit() -> Option<usize> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // without it there are fewer connections, and the acceptor says so when they run out
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if soft < hard {
+        // without it there are fewer connections
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    usize::try_from(soft).ok()
 }
 
 #[cfg(not(unix))]
-fn raise_file_limit() {}
+fn raise_file_limit() -> Option<usize> {
+    None
+}

@@ -204,17 +204,66 @@ fn is_served(stream: &mut TcpStream) -> bool {
     }
 }
 
+/// A broker that may have so many descriptors, and a backlog that takes all who come.
+#[cfg(unix)]
+fn with_descriptors(folder: &Path, count: usize, more: &[&str]) -> Watched {
+    let inner = rohrpost(folder, &[]);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {count} && exec \"$@\"")).arg("sh").arg(inner.get_program());
+    command.args([
+        "broker",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "d",
+        "-X",
+        "socket.listen.backlog.size=500",
+    ]);
+    command.args(more).current_dir(folder).env_remove("ROHRPOST_DATA_DIR").env_remove("RUST_LOG");
+    Watched::start(command)
+}
+
+#[cfg(unix)]
+#[test]
+fn connections_leave_descriptors_for_the_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = with_descriptors(folder.path(), 300, &["-X", "log.segment.bytes=1048576"]);
+    let address = broker.addresses().remove(0);
+    let mut producer =
+        rohrpost(folder.path(), &["produce", "-q", "-b", &address, "-t", "t", "-X", "linger.ms=0"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    input.write_all(b"first\n").unwrap();
+    let log = folder.path().join("d/t-0");
+    let start = Instant::now();
+    while std::fs::metadata(log.join("00000000000000000000.log")).map_or(0, |file| file.len()) == 0 {
+        assert!(start.elapsed() < PATIENCE, "the first record is not there");
+        std::thread::yield_now();
+    }
+    // 225 of these get in; the others would take every descriptor that there is
+    let mut crowd: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    crowd[200].set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(is_served(&mut crowd[200]));
+    let line = [b'x'; 1000];
+    for _ in 0..5000 {
+        input.write_all(&line).unwrap();
+        input.write_all(b"\n").unwrap();
+    }
+    drop(input);
+    assert!(producer.wait().unwrap().success());
+    let names =
+        std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.filter(|name| name.ends_with(".log")).count() >= 4, "new segments were begun meanwhile");
+}
+
 #[cfg(unix)]
 #[test]
 fn without_file_descriptors_connections_wait_and_it_is_said_once() {
     // N10: what cannot be accepted waits, nobody else notices, and the log does not fill
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("sh");
-    let inner = rohrpost(folder.path(), &[]);
-    command.arg("-c").arg("ulimit -n 64 && exec \"$@\"").arg("sh").arg(inner.get_program());
-    command.args(["broker", "--listen", "127.0.0.1:0", "--data-dir", "d"]).current_dir(folder.path());
-    command.env_remove("ROHRPOST_DATA_DIR").env_remove("RUST_LOG");
-    let broker = Watched::start(command);
+    let broker = with_descriptors(folder.path(), 64, &["-X", "max.connections=1000"]);
     let address = broker.addresses().remove(0);
     let connect = || {
         let stream = TcpStream::connect(&address).unwrap();

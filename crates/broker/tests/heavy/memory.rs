@@ -69,9 +69,10 @@ impl Growth {
 #[test]
 fn the_count_sees_what_another_thread_allocates() {
     let _turn = super::my_turn();
+    // large beside what the test's own harness does meanwhile
     let growth = Growth::begin();
-    let held = std::thread::spawn(|| vec![1u8; 10 << 20]).join().unwrap();
-    assert!(growth.now() >= 10 << 20);
+    let held = std::thread::spawn(|| vec![1u8; 100 << 20]).join().unwrap();
+    assert!(growth.now() > 80 << 20);
     drop(held);
-    assert!(growth.now() < 1 << 20 && growth.peak() >= 10 << 20);
+    assert!(growth.now() < 20 << 20 && growth.peak() > 80 << 20);
 }
