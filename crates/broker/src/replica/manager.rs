@@ -31,6 +31,8 @@ pub(crate) struct ReplicaManager {
     topics: RwLock<Topics>,
     pub(super) flusher: Arc<Flusher>,
     pub(super) schedule: Mutex<Schedule>,
+    /// Held while timed work runs: who moves a clock by hand waits until what became due is done.
+    pub(super) working: Mutex<()>,
     /// `producer.id.expiration.ms` as it is now (I9).
     pub(super) producer_id_expiration_ms: AtomicI64,
 }
@@ -66,6 +68,7 @@ impl ReplicaManager {
             defaults: RwLock::new(config.topic_defaults.clone()),
             flusher: Arc::new(Flusher::new(config.background_threads, Arc::clone(&clock))),
             schedule: Mutex::new(Schedule::new(timed::periods(config), now_ms)),
+            working: Mutex::new(()),
             clock,
             topics: RwLock::default(),
             producer_id_expiration_ms: AtomicI64::new(config.producer_id_expiration_ms),

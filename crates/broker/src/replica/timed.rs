@@ -35,6 +35,7 @@ pub(super) fn periods(config: &BrokerConfig) -> Vec<Period> {
 
 impl Timed for ReplicaManager {
     fn run_due(&self) -> u64 {
+        let _one = self.working.lock();
         let now_ms = self.clock.monotonic_ms();
         let due = self.schedule.lock().take_due(now_ms);
         for task in due {
