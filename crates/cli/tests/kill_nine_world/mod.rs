@@ -109,6 +109,7 @@ impl World {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.broker.take().expect("it runs").kill();
+        self.look();
         let acknowledged = self.load.acknowledged();
         for reader in &mut self.readers {
             reader.must_find(&acknowledged);
@@ -120,11 +121,29 @@ impl World {
         let broker = BrokerProcess::spawn(self.folder.path(), self.port);
         std::thread::sleep(Duration::from_micros(dice.below(40_000)));
         broker.kill();
+        self.look();
         self.killed_at_start += 1;
         let acknowledged = self.load.acknowledged();
         for reader in &mut self.readers {
             reader.must_find(&acknowledged);
         }
+    }
+
+    /// What a kill leaves may be torn, and nothing else: no damage in any file (D16).
+    fn look(&self) {
+        use rohrpost_log::inspect::{Finding, Severity, VerifyOptions, verify};
+        let mut damage = Vec::new();
+        let found =
+            verify(&self.folder.path().join("rohrpost-data"), &VerifyOptions::default(), &mut |finding| {
+                match finding {
+                    Finding::Problem(problem) if problem.severity > Severity::Repaired => {
+                        damage.push(problem)
+                    }
+                    _ => {}
+                }
+            });
+        found.expect("the data directory can be read");
+        assert!(damage.is_empty(), "after a kill: {damage:#?}");
     }
 
     /// Starts the broker on what is left.
