@@ -49,15 +49,18 @@ fn lose_power_often(synced: bool) {
         let disk = Disk::of(&storage, dice.below(3));
         let cluster = start(&disk);
         known.check(&cluster, synced, seed, round);
-        create_topic(&cluster, &format!("t{round}"), synced);
-        known.topics.push(format!("t{round}"));
+        // of every third topic retention takes the beginning
+        let name = format!("{}{round}", if round % 3 == 1 { RETAINED } else { "t" });
+        create_topic(&cluster, &name, synced);
+        known.topics.push(name);
         let wanted = dice.below(60);
         std::thread::scope(|scope| {
             let done = Arc::new(AtomicU64::new(0));
             for producer in 0..4 {
                 let (known, cluster, done) = (&known, &cluster, Arc::clone(&done));
                 // two write to the newest topic, two to an old one
-                let topic = known.topics[if producer < 2 { known.topics.len() - 1 } else { 0 }].clone();
+                let old = round as usize / 2;
+                let topic = known.topics[if producer < 2 { known.topics.len() - 1 } else { old }].clone();
                 scope.spawn(move || produce(cluster, known, &topic, round, producer, &done));
             }
             eventually("some are acknowledged", || done.load(Ordering::Relaxed) >= wanted);
@@ -73,6 +76,9 @@ fn lose_power_often(synced: bool) {
     assert!(acknowledged as u64 >= rounds, "the load was none");
 }
 
+/// Names of topics that lose their beginning start with this.
+const RETAINED: &str = "retained";
+
 fn start(disk: &Disk) -> Cluster {
     Cluster::builder()
         .data_dir("/data")
@@ -81,6 +87,7 @@ fn start(disk: &Disk) -> Cluster {
         .config("log.flush.offset.checkpoint.interval.ms", "3")
         .config("replica.high.watermark.checkpoint.interval.ms", "3")
         .config("log.flush.start.offset.checkpoint.interval.ms", "3")
+        .config("log.retention.check.interval.ms", "1")
         .config("metadata.log.max.record.bytes.between.snapshots", "1500")
         .config("num.io.threads", "3")
         .start()
@@ -91,6 +98,10 @@ fn create_topic(cluster: &Cluster, name: &str, synced: bool) {
     let config = |name, value| CreatableTopicConfig { name, value: Some(value), ..Default::default() };
     // the batches of these tests are from 2023
     let mut configs = vec![config("internal.segment.bytes", "2000"), config("retention.ms", "-1")];
+    if name.starts_with(RETAINED) {
+        configs.push(config("retention.bytes", "1000"));
+        configs.push(config("file.delete.delay.ms", "2"));
+    }
     if synced {
         configs.push(config("flush.messages", "1"));
     }
@@ -141,10 +152,16 @@ impl Known {
         for topic in &self.topics {
             for partition in 0..2 {
                 let place = format!("{topic}-{partition} in round {round}, ROHRPOST_SEED={seed}");
+                // retention may go on while this looks
+                let start_before = cluster.log(topic, partition).start_offset();
                 let records = cluster.log(topic, partition).records();
+                let log_start = cluster.log(topic, partition).start_offset();
+                let end = cluster.log(topic, partition).end_offset();
+                assert!(log_start == 0 || topic.starts_with(RETAINED), "{place} starts at {log_start}");
                 let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
-                assert!(offsets.iter().copied().eq(0..offsets.len() as i64), "{place}: a gap: {offsets:?}");
-                let end = offsets.len() as i64;
+                let first = offsets.first().copied().unwrap_or(end);
+                assert!((start_before..=log_start).contains(&first), "{place} starts at {first}");
+                assert!(offsets.iter().copied().eq(first..end), "{place}: not {first} to {end}: {offsets:?}");
                 let log = acknowledged.entry((topic.clone(), partition)).or_default();
                 if synced {
                     assert!(
