@@ -24,7 +24,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use self::future::{Sending, handle, send_short, try_send};
+use self::future::{Sending, handle, send_short, send_short_by_name, try_send};
 use self::permit::reserve;
 use self::place::known_topic;
 use crate::accumulator::TopicState;
@@ -71,7 +71,10 @@ impl Producer {
     /// [`Refusal::Full`] without room, [`Refusal::NotKnownYet`] without metadata (which is asked for), or as
     /// [`send`](Producer::send); always with the record.
     pub fn try_send(&self, record: Record) -> Result<Delivery, SendError> {
-        try_send(self.shared(), None, record, None).and_then(handle)
+        match send_short_by_name(self.shared(), &record) {
+            Some(delivery) => Ok(delivery),
+            None => try_send(self.shared(), None, record, None).and_then(handle),
+        }
     }
 
     /// [`try_send`](Producer::try_send) with a callback, as in [`send_with`](Producer::send_with).
@@ -91,7 +94,10 @@ impl Producer {
     /// # Errors
     /// As [`send`](Producer::send).
     pub fn send_blocking(&self, record: Record) -> Result<Delivery, SendError> {
-        wait::block_on(self.send(record))
+        match send_short_by_name(self.shared(), &record) {
+            Some(delivery) => Ok(delivery),
+            None => wait::block_on(self.send(record)),
+        }
     }
 
     /// Reserves room for one record of at most `bytes` ([`Record::size`]): waits for the topic's metadata, then for room, first

@@ -177,6 +177,13 @@ pub(super) fn send_short(shared: &Shared, topic: &TopicState, record: &Record) -
     shared.accumulator.append_short(topic, record, &shared.clock)
 }
 
+/// The same for a record that names its topic: one that was sent to before.
+#[inline]
+pub(super) fn send_short_by_name(shared: &Shared, record: &Record) -> Option<Delivery> {
+    let topic = shared.accumulator.topic(record.topic_name()?)?;
+    shared.accumulator.append_short(&topic, record, &shared.clock)
+}
+
 /// Accepts the record at once, or not at all.
 pub(super) fn try_send(
     shared: &Arc<Shared>,
