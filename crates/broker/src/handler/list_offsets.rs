@@ -117,3 +117,19 @@ fn answer(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_cannot_answer_yet_says_so_in_the_words_of_the_version() {
+        // O4
+        for version in 1..=11 {
+            let told = answer(3, Err(ErrorCode::OFFSET_NOT_AVAILABLE), version).error_code;
+            let expected =
+                if version >= 5 { ErrorCode::OFFSET_NOT_AVAILABLE } else { ErrorCode::LEADER_NOT_AVAILABLE };
+            assert_eq!(told, expected, "ListOffsets {version}");
+        }
+    }
+}
