@@ -224,7 +224,9 @@ fn wrong_usage_is_told_with_what_to_do() {
         .expect_status(2)
         .expect_said("rohrpost log dump");
     fs::create_dir(folder.join("empty")).unwrap();
-    log(folder, &["verify", "empty"]).expect_status(2).expect_said("no data directory");
+    let empty = log(folder, &["verify", "empty"]).expect_status(2).expect_said("no data directory");
+    assert_eq!(empty.text(), "", "no complaints about what is none");
+    log(folder, &["verify", "rohrpost-data/none-0"]).expect_status(2).expect_said("the directory above");
     // one file that is there and one that is not: the first is shown all the same
     let both =
         log(folder, &["dump", "rohrpost-data/meta.properties", "rohrpost-data/gone.log"]).expect_status(2);

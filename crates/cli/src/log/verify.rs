@@ -1,9 +1,11 @@
 //! `rohrpost log verify`: a data directory checked, as a list of problems and a table of partitions.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use rohrpost_log::inspect::{
-    Finding, Kind, PartitionSummary, Place, Problem, Severity, Totals, VerifyOptions, holder, verify,
+    Finding, Kind, PartitionSummary, Place, Problem, Severity, Totals, VerifyOptions, holder,
+    partition_of_dir, verify,
 };
 
 use super::args::Verify;
@@ -19,6 +21,14 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     if dir.is_file() {
         return Err(Failure::start(format!(
             "{shown} is a file: give the data directory, or `rohrpost log dump` the file"
+        )));
+    }
+    if dir.is_dir() && !is_data_dir(dir) {
+        let is_partition =
+            dir.join("leader-epoch-checkpoint").exists() || dir.join("partition.metadata").exists();
+        let hint = if is_partition { "; it is one partition's: give the directory above it" } else { "" };
+        return Err(Failure::start(format!(
+            "{shown} is no data directory: it has neither meta.properties nor partitions{hint}"
         )));
     }
     if holder(dir) == Some(true) {
@@ -40,16 +50,20 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
         return Err(failure);
     }
     report.end(&shown.to_string(), &totals)?;
-    if totals.partitions == 0 && !dir.join("meta.properties").exists() {
-        return Err(Failure::start(format!(
-            "{shown} is no data directory: it has neither meta.properties nor partitions"
-        )));
-    }
     match (totals.damaged, totals.unreadable) {
         (0, 0) => Ok(()),
         (0, unreadable) => Err(Failure::start(format!("{} could not be read", counted(unreadable, "file")))),
         _ => Err(Failure::Told),
     }
+}
+
+/// Whether there is anything to check: a list of complaints about somebody's home directory helps nobody.
+fn is_data_dir(dir: &Path) -> bool {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    dir.join("meta.properties").exists()
+        || names
+            .filter(|entry| entry.path().is_dir())
+            .any(|entry| entry.file_name().to_str().is_some_and(|name| partition_of_dir(name).is_some()))
 }
 
 struct Report {
