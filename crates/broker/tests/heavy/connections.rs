@@ -136,3 +136,23 @@ fn a_storm_of_requests_beyond_the_queue_is_answered_in_order() {
     drop(clients);
     eventually("they are gone", || cluster.server().connections() == 1);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_embedded_broker_has_one_thread_of_each_kind_and_a_server_what_it_was_told() {
+    let _turn = my_turn();
+    let named = |prefix: &str| {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.starts_with(prefix)).count()
+    };
+    let counts = || (named("rohrpost-net"), named("rohrpost-io"));
+    // a thread gets its name when it first runs
+    let cluster = Cluster::builder().start().unwrap();
+    eventually("one and one", || counts() == (1, 1));
+    drop(cluster);
+    eventually("none is left", || counts() == (0, 0));
+    let builder = Cluster::builder().config("num.network.threads", "2").config("num.io.threads", "5");
+    let _cluster = builder.start().unwrap();
+    eventually("two and five", || counts() == (2, 5));
+}
