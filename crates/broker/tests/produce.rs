@@ -322,6 +322,9 @@ fn transactional_batches_are_refused_as_a_whole() {
     let answer = client.produce("t", 0, Some(&transactional));
     assert_eq!(answer.error, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     assert!(log_values(&cluster, "t", 0).is_empty());
+    // an older format has something else in that place
+    let old = with(transactional, 16, &[1]);
+    assert_eq!(client.produce("t", 0, Some(&old)).error, ErrorCode::INVALID_RECORD);
 }
 
 #[test]

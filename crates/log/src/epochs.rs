@@ -190,6 +190,9 @@ mod tests {
         assert_eq!(epochs.end_offset_for(6, 35), Some((4, 30)));
         assert_eq!(epochs.end_offset_for(1, 35), Some((1, 10)));
         assert_eq!(epochs.end_offset_for(8, 35), None);
+        // no epoch has no end, while one before the first ends where that begins
+        assert_eq!(epochs.end_offset_for(-1, 35), None);
+        assert_eq!(epochs.end_offset_for(-2, 35), Some((-2, 10)));
         let (_, none) = self::epochs(&[]);
         assert_eq!(none.end_offset_for(0, 0), None);
     }

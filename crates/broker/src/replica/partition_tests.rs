@@ -42,6 +42,7 @@ fn only_the_leader_appends_and_reads() {
     let latest = |epoch| partition.latest(Reader::Consumer, EpochCheck(epoch)).map(|found| found.offset);
     assert_eq!(latest(3), Ok(1));
     assert_eq!(latest(2), Err(ErrorCode::FENCED_LEADER_EPOCH));
+    assert_eq!(latest(-2), Err(ErrorCode::FENCED_LEADER_EPOCH)); // only -1 is no epoch
     assert_eq!(latest(4), Err(ErrorCode::UNKNOWN_LEADER_EPOCH));
 }
 
