@@ -284,6 +284,14 @@ impl BrokerServer {
         Some(health.reason().unwrap_or_else(|| "a disk error".to_owned()))
     }
 
+    /// Why this broker serves nothing any more, if so: the directory of the metadata log is offline, or every directory is (D30). A
+    /// server ends then; an embedded broker goes on answering KAFKA_STORAGE_ERROR.
+    pub fn fatal_storage_failure(&self) -> Option<String> {
+        let is_fatal = self.dirs.get(self.metadata_dir).is_some_and(|dir| dir.health().is_offline())
+            || self.dirs.iter().all(|dir| dir.health().is_offline());
+        is_fatal.then(|| self.storage_failure()).flatten()
+    }
+
     /// What a clock that is moved by hand moves.
     pub(crate) fn timed(&self) -> Weak<dyn Timed> {
         let replicas: Arc<dyn Timed> = self.broker().replicas.clone();

@@ -2,7 +2,8 @@
 //! everything that neither says is Kafka's default.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use rohrpost_broker::config::{BrokerConfig, ConfigError, Origin, Setting};
 use rohrpost_broker::{BrokerServer, ListenerAddress, StartError};
@@ -16,6 +17,8 @@ use crate::{interrupt, terminal};
 const DATA_DIR: &str = "rohrpost-data";
 /// Where the broker listens when nobody says and there is no file: nothing outside this machine gets in unasked.
 const LISTEN: &str = "127.0.0.1:9092";
+/// How long it takes at most until a broker without a working data directory ends (D30).
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(options: &Broker) -> Result<(), Failure> {
     let (signal, stopped) = sync_channel(1);
@@ -47,8 +50,16 @@ pub(crate) fn run(options: &Broker) -> Result<(), Failure> {
         listening_on(&server),
         data_dirs.join(", ")
     ));
-    // an error means that the sender is gone, which it never is
-    let _ = stopped.recv();
+    // an error other than a time-out means that the sender is gone, which it never is
+    while stopped.recv_timeout(BETWEEN_LOOKS) == Err(RecvTimeoutError::Timeout) {
+        if let Some(reason) = server.fatal_storage_failure() {
+            // what could not be closed is recovered at the next start
+            let _ = server.stop();
+            return Err(Failure::run(format!(
+                "stopped, since nothing can be stored any more: {reason}; once the disk is in order, start again: the logs are recovered"
+            )));
+        }
+    }
     terminal::note("stopping");
     server.stop().map_err(|error| Failure::run(format!("did not stop cleanly: {error}")))
 }

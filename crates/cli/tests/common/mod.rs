@@ -5,6 +5,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A command of the real binary that runs in `folder`.
 pub(crate) fn rohrpost(folder: &Path, arguments: &[&str]) -> Command {
@@ -77,6 +79,8 @@ pub(crate) fn run_with_input(folder: &Path, arguments: &[&str], input: &[u8]) ->
 pub(crate) struct Broker {
     child: Child,
     pub(crate) address: String,
+    /// What it says once it listens, at its end.
+    said: Option<JoinHandle<String>>,
 }
 
 impl Broker {
@@ -93,14 +97,36 @@ impl Broker {
             said.push_str(&line);
         };
         // keep reading, so that the broker never blocks on a full pipe
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("broker: {line}")));
-        Broker { child, address }
+        let said = std::thread::spawn(move || {
+            lines.map_while(Result::ok).fold(String::new(), |said, line| {
+                eprintln!("broker: {line}");
+                said + &line + "\n"
+            })
+        });
+        Broker { child, address, said: Some(said) }
     }
 
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Broker {
         let mut all = vec!["broker"];
         all.extend(arguments);
         Broker::start_command(rohrpost(folder, &all))
+    }
+
+    /// Waits until it ends by itself, with this status and after saying this.
+    #[track_caller]
+    pub(crate) fn expect_end(mut self, status: i32, what: &str) {
+        let start = Instant::now();
+        let ended = loop {
+            match self.child.try_wait().expect("a child can be asked") {
+                Some(ended) => break ended,
+                // only a test that fails waits so long
+                None if start.elapsed() > Duration::from_secs(60) => panic!("the broker goes on"),
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let said = self.said.take().map(|said| said.join().expect("it only reads")).unwrap_or_default();
+        assert!(said.contains(what), "nothing about {what:?} in:\n{said}");
+        assert_eq!(ended.code(), Some(status), "{said}");
     }
 
     /// SIGKILL; returns when the process is gone.
