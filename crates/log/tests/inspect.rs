@@ -272,8 +272,19 @@ fn what_a_crash_leaves_is_told_apart_from_damage() {
     torn(&[0; 100]);
     torn(&good[..70]);
     torn(b"this was never a batch, and it is longer than a header of 61 bytes");
-    // a missing index alone
     fs::write(&last, &good).unwrap();
+    // I11, D11: a snapshot that was begun, and one below a recovery point, which was synced with the segment before it
+    let snapshots = files(dir.path(), ".snapshot");
+    let intact = fs::read(&snapshots[0]).unwrap();
+    fs::write(&snapshots[0], b"").unwrap();
+    let (totals, problems) = look(dir.path());
+    assert_eq!((totals.damaged, totals.repaired, problems[0].kind), (0, 1, Kind::ProducerSnapshot));
+    let end = snapshots.last().unwrap().file_stem().unwrap().to_str().unwrap().parse::<i64>().unwrap();
+    fs::write(dir.path().join("recovery-point-offset-checkpoint"), format!("0\n1\nt 0 {end}\n")).unwrap();
+    assert_eq!(look(dir.path()).0.damaged, 1);
+    fs::write(&snapshots[0], intact).unwrap();
+    fs::write(dir.path().join("recovery-point-offset-checkpoint"), "0\n1\nt 0 0\n").unwrap();
+    // a missing index alone
     fs::remove_file(files(dir.path(), ".index").pop().unwrap()).unwrap();
     let (totals, problems) = look(dir.path());
     assert_eq!((totals.damaged, totals.repaired, problems[0].kind), (0, 1, Kind::IndexMissing));

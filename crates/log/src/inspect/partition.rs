@@ -364,7 +364,13 @@ impl Check<'_> {
             match producer_snapshot(&file, *offset) {
                 Ok(None) => {}
                 Ok(Some((place, what))) => {
-                    self.report(&name, place, Kind::ProducerSnapshot, Severity::Damage, what);
+                    // D11: it is synced together with the segment before it, and that moves the recovery point
+                    let was_synced = *offset < self.known.recovery_point.map_or(0, |(point, _)| point);
+                    let severity = match self.known.is_clean || was_synced {
+                        true => Severity::Damage,
+                        false => Severity::Repaired,
+                    };
+                    self.report(&name, place, Kind::ProducerSnapshot, severity, what);
                     continue;
                 }
                 Err(error) => {
