@@ -33,6 +33,8 @@ impl BrokerProcess {
             "replica.high.watermark.checkpoint.interval.ms=30",
             "log.segment.delete.delay.ms=50",
             "log.index.interval.bytes=512",
+            // looked through after each kill: no more than these segments need
+            "log.index.size.max.bytes=65536",
             "metadata.log.max.record.bytes.between.snapshots=3000",
         ];
         let mut arguments = vec!["broker", "--listen", &listen];

@@ -141,7 +141,8 @@ pub fn entries<E: BinaryEntry>(
     let len = source.len()?.saturating_sub(from);
     let count = len / E::SIZE as u64;
     let mut buffer = vec![0; PIECE / E::SIZE * E::SIZE];
-    let zero = vec![0; E::SIZE];
+    let no_entries = vec![0; buffer.len()];
+    let zero = &no_entries[..E::SIZE];
     let (mut at, mut zeros) = (0, 0);
     'file: while at < count {
         let wanted = ((count - at) as usize).saturating_mul(E::SIZE).min(buffer.len());
@@ -149,7 +150,14 @@ pub fn entries<E: BinaryEntry>(
         if read < E::SIZE {
             break;
         }
-        for bytes in buffer[..read].chunks_exact(E::SIZE) {
+        let whole = read / E::SIZE * E::SIZE;
+        if zeros_end && buffer[..whole] == no_entries[..whole] {
+            // most of an index that a broker writes to is this
+            zeros += (whole / E::SIZE) as u64;
+            at += (whole / E::SIZE) as u64;
+            continue;
+        }
+        for bytes in buffer[..whole].chunks_exact(E::SIZE) {
             if zeros_end && bytes == zero {
                 zeros += 1;
                 at += 1;
@@ -157,7 +165,7 @@ pub fn entries<E: BinaryEntry>(
             }
             // zeros with something behind them are entries after all
             for n in at - zeros..at {
-                if visit(from + n * E::SIZE as u64, E::decode(&zero)).is_break() {
+                if visit(from + n * E::SIZE as u64, E::decode(zero)).is_break() {
                     break 'file;
                 }
             }
@@ -258,5 +266,23 @@ mod tests {
         });
         assert_eq!(seen, [(0, 1, 2), (8, 0, 0), (16, 3, 4)]);
         assert_eq!(left.unwrap(), 1);
+    }
+
+    #[test]
+    fn zeros_that_fill_more_than_is_read_at_once_are_counted_too() {
+        // D7
+        let mut file = vec![0; 2 * PIECE + 8];
+        let visited = |file: &Vec<u8>| {
+            let mut visited = (0, 0);
+            entries::<OffsetIndexEntry>(file, 0, true, |at, _| {
+                visited = (visited.0 + 1, at);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            visited
+        };
+        assert_eq!(visited(&file), (0, 0));
+        file.extend([1; 8]);
+        assert_eq!(visited(&file), (2 * PIECE / 8 + 2, 2 * PIECE as u64 + 8));
     }
 }
