@@ -6,28 +6,10 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
 use rohrpost_broker::Cluster;
 use rohrpost_protocol::messages::ApiVersionsRequest;
-
-static PANICS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what panics in the broker's own threads: the broker turns it into an answer, so that a client would not see it (G8).
-fn count_panics() {
-    static HOOK: OnceLock<()> = OnceLock::new();
-    HOOK.get_or_init(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if std::thread::current().name().is_some_and(|name| name.starts_with("rohrpost-")) {
-                PANICS.fetch_add(1, Ordering::SeqCst);
-            }
-            before(info);
-        }));
-    });
-}
 
 fn from_hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
@@ -116,7 +98,7 @@ fn golden_requests_whole_and_tampered_get_an_answer_or_a_closed_connection() {
             client.stream.shutdown(std::net::Shutdown::Write).unwrap();
             assert!(is_answered_or_closed(&mut client), "no answer to {name}: {frame:02x?}");
         }
-        assert_eq!(PANICS.load(Ordering::SeqCst), 0, "a handler panicked at {name}");
+        assert_eq!(panics(), 0, "a handler panicked at {name}");
     }
     assert!(cluster.storage_failure().is_none());
     assert_eq!(Client::of(&cluster).produce("t", 0, Some(&batch(&["x"]))).base_offset, 0);

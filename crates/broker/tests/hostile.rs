@@ -5,8 +5,6 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
 use proptest::prelude::*;
@@ -16,22 +14,6 @@ use rohrpost_protocol::messages::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MetadataRequest, MetadataRequestTopic,
 };
 use rohrpost_protocol::{Encoder, encode_request};
-
-static PANICS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what panics in the broker's own threads: the broker turns it into an answer, so that a client would not see it (G8).
-fn count_panics() {
-    static HOOK: OnceLock<()> = OnceLock::new();
-    HOOK.get_or_init(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if std::thread::current().name().is_some_and(|name| name.starts_with("rohrpost-")) {
-                PANICS.fetch_add(1, Ordering::SeqCst);
-            }
-            before(info);
-        }));
-    });
-}
 
 /// Bodies of valid requests, header included.
 fn valid() -> Vec<Vec<u8>> {
@@ -120,7 +102,7 @@ proptest! {
             prop_assert!(is_answered_or_closed(&mut client), "no answer to {:?}", body);
             client = Client::of(&cluster);
         }
-        prop_assert_eq!(PANICS.load(Ordering::SeqCst), 0, "a handler panicked");
+        prop_assert_eq!(panics(), 0, "a handler panicked");
         prop_assert!(cluster.storage_failure().is_none());
         cluster.log("t", 0).try_records().unwrap();
     }

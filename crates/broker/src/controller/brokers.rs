@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use rohrpost_protocol::ErrorCode;
 use rohrpost_protocol::metadata_log::{
-    BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, PartitionChangeRecord,
-    RegisterBrokerRecord,
+    BrokerRegistrationChangeRecord, PartitionChangeRecord, RegisterBrokerRecord,
 };
 
 use super::local::{Controller, METADATA_VERSION_FEATURE, is_reserved};
 use super::placement;
-use super::records::{Changes, Proposal};
+use super::records::{Changes, Proposal, broker_end_points, broker_features};
 use super::source::{ApiError, BrokerHeartbeat, BrokerRegistration, HeartbeatAnswer};
 use crate::config::TopicDefaults;
 use crate::metadata::{BrokerImage, NO_LEADER, PartitionImage, TopicImage};
@@ -39,27 +38,8 @@ impl Controller {
             broker_id: id,
             incarnation_id: registration.incarnation_id,
             broker_epoch,
-            end_points: registration
-                .end_points
-                .iter()
-                .map(|e| BrokerEndpoint {
-                    name: &e.name,
-                    host: &e.host,
-                    port: e.port,
-                    security_protocol: e.security_protocol,
-                    ..Default::default()
-                })
-                .collect(),
-            features: registration
-                .features
-                .iter()
-                .map(|(name, range)| BrokerFeature {
-                    name,
-                    min_supported_version: range.min,
-                    max_supported_version: range.max,
-                    ..Default::default()
-                })
-                .collect(),
+            end_points: broker_end_points(&registration.end_points),
+            features: broker_features(registration.features.iter().map(|(name, range)| (name, range))),
             rack: registration.rack.as_deref(),
             fenced: same.is_none_or(|broker| broker.fenced),
             in_controlled_shutdown: same.is_some_and(|broker| broker.in_controlled_shutdown),

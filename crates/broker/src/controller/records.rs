@@ -1,9 +1,12 @@
 //! What a decision writes: encoded records, in the versions that metadata.version 30 names (chapter 13.1).
 
 use rohrpost_protocol::ErrorCode;
-use rohrpost_protocol::metadata_log::{BrokerRegistrationChangeRecord, MetadataRecord};
+use rohrpost_protocol::metadata_log::{
+    BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, MetadataRecord,
+};
 
 use super::source::ApiError;
+use crate::metadata::{EndPoint, FeatureRange};
 
 /// A decision: what to write, and what to answer once it is written. Nothing has happened yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,33 @@ impl Changes {
     pub(super) fn one_by_one<A>(self, answer: A) -> Proposal<A> {
         Proposal { records: self.values, atomic: false, answer }
     }
+}
+
+/// A broker's end points, as its registration record has them.
+pub(super) fn broker_end_points(end_points: &[EndPoint]) -> Vec<BrokerEndpoint<'_>> {
+    end_points
+        .iter()
+        .map(|end_point| BrokerEndpoint {
+            name: &end_point.name,
+            host: &end_point.host,
+            port: end_point.port,
+            security_protocol: end_point.security_protocol,
+            ..Default::default()
+        })
+        .collect()
+}
+
+/// The versions of features that a broker supports, as its registration record has them.
+pub(super) fn broker_features<'a>(
+    features: impl IntoIterator<Item = (&'a String, &'a FeatureRange)>,
+) -> Vec<BrokerFeature<'a>> {
+    let record = |(name, range): (&'a String, &FeatureRange)| BrokerFeature {
+        name,
+        min_supported_version: range.min,
+        max_supported_version: range.max,
+        ..Default::default()
+    };
+    features.into_iter().map(record).collect()
 }
 
 /// The value of a record in the version that metadata.version 30 gives it.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rohrpost_log::{OpenMode, Storage};
 use rohrpost_protocol::Uuid;
 use rohrpost_protocol::metadata_log::{
-    BrokerEndpoint, BrokerFeature, ConfigRecord, ControllerEndpoint, ControllerFeature, FeatureLevelRecord,
-    PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord, RegisterControllerRecord, TopicRecord,
+    ConfigRecord, ControllerEndpoint, ControllerFeature, FeatureLevelRecord, PartitionRecord,
+    ProducerIdsRecord, RegisterBrokerRecord, RegisterControllerRecord, TopicRecord,
 };
 use rohrpost_record::Batches;
 use rohrpost_record::control::{
@@ -22,7 +22,7 @@ use rohrpost_record::control::{
 
 use super::local::METADATA_VERSION_FEATURE;
 use super::log::{BatchWriter, batches};
-use super::records::Changes;
+use super::records::{Changes, broker_end_points, broker_features};
 use super::source::ApiError;
 use crate::metadata::{BrokerImage, ConfigResource, ControllerImage, MetadataImage, PartitionImage};
 
@@ -220,27 +220,8 @@ fn broker_record(broker: &BrokerImage) -> RegisterBrokerRecord<'_> {
         broker_id: broker.id,
         incarnation_id: broker.incarnation_id,
         broker_epoch: broker.epoch,
-        end_points: broker
-            .end_points
-            .iter()
-            .map(|e| BrokerEndpoint {
-                name: &e.name,
-                host: &e.host,
-                port: e.port,
-                security_protocol: e.security_protocol,
-                ..Default::default()
-            })
-            .collect(),
-        features: broker
-            .features
-            .iter()
-            .map(|(name, range)| BrokerFeature {
-                name,
-                min_supported_version: range.min,
-                max_supported_version: range.max,
-                ..Default::default()
-            })
-            .collect(),
+        end_points: broker_end_points(&broker.end_points),
+        features: broker_features(&broker.features),
         rack: broker.rack.as_deref(),
         fenced: broker.fenced,
         in_controlled_shutdown: broker.in_controlled_shutdown,

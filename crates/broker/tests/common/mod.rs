@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rohrpost_broker::Cluster;
@@ -16,6 +18,27 @@ use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, Stamp, stamp};
 
 /// Long enough for a slow machine; only a test that fails waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts what panics in the broker's own threads: the broker turns it into an answer, so that a client would not see it (G8).
+pub fn count_panics() {
+    static HOOK: OnceLock<()> = OnceLock::new();
+    HOOK.get_or_init(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().name().is_some_and(|name| name.starts_with("rohrpost-")) {
+                PANICS.fetch_add(1, Ordering::SeqCst);
+            }
+            before(info);
+        }));
+    });
+}
+
+/// How often one of them has panicked since then.
+pub fn panics() -> usize {
+    PANICS.load(Ordering::SeqCst)
+}
 
 pub struct Client {
     pub stream: TcpStream,
