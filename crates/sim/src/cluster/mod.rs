@@ -1,0 +1,1 @@
+//! Brokers, replication and a controller, as a state machine on virtual time.

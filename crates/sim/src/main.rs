@@ -1,0 +1,3 @@
+//! `cargo run --release -p rohrpost-sim -- --seeds N [--from SEED]`
+
+fn main() {}
