@@ -218,6 +218,11 @@ impl Accumulator {
     pub(crate) fn reenqueue(&self, mut batch: Batch, now_ms: u64, not_before_ms: u64) {
         batch.attempts += 1;
         batch.is_retry = true;
+        self.put_back(batch, now_ms, not_before_ms);
+    }
+
+    /// Puts back a batch whose request never left: as [`reenqueue`](Accumulator::reenqueue), and it was no attempt.
+    pub(crate) fn put_back(&self, mut batch: Batch, now_ms: u64, not_before_ms: u64) {
         batch.is_out = false;
         batch.since_ms = now_ms;
         batch.not_before_ms = not_before_ms;
@@ -401,7 +406,7 @@ impl Batch {
 
     /// ACC-10: put back and its time has not come, unless the partition has a newer leader since.
     fn is_backing_off(&self, now_ms: u64, leader_epoch: i32) -> bool {
-        self.attempts > 0 && now_ms < self.not_before_ms && leader_epoch <= self.leader_epoch
+        now_ms < self.not_before_ms && leader_epoch <= self.leader_epoch
     }
 
     fn leave_queue(&mut self) {

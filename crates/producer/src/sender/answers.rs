@@ -92,17 +92,16 @@ impl SenderCore {
             // ERR-1
             self.metadata.request_refresh();
         }
-        self.off_wire(&batch);
         let records = batch.record_count();
         let stamp = batch.stamp();
-        let state = self.state(&batch.partition().clone());
-        let Some(at) = state.find(batch.completion()) else {
-            // It was given up on while it was in flight (ACC-24, FLU-4). Its memory is free from here on (ACC-25).
+        let partition = batch.partition().clone();
+        let Some((at, batch)) = self.take_back(batch) else {
             if let (true, Some(stamp)) = (code.is_ok(), stamp) {
-                state.acked(&stamp, records);
+                self.state(&partition).acked(&stamp, records);
             }
             return;
         };
+        let state = self.state(&partition);
         let is_lowest = state.lowest().is_some_and(|e| Arc::ptr_eq(&e.completion, batch.completion()));
         let entry = state.entry(at);
         let facts = Facts {
@@ -127,7 +126,7 @@ impl SenderCore {
         match retry::verdict(&facts) {
             Verdict::Acked => {
                 if let Some(stamp) = stamp {
-                    self.state(&batch.partition().clone()).acked(&stamp, records);
+                    self.state(&partition).acked(&stamp, records);
                 }
                 // IDM-10: a duplicate's offset is not known.
                 let base_offset = if code.is_ok() { told.base_offset } else { -1 };
@@ -138,7 +137,7 @@ impl SenderCore {
             }
             Verdict::Retry => self.retry(batch, code, told.error_message, now_ms),
             Verdict::RetryInNewEpoch => {
-                self.wants_new_epoch(&batch.partition().clone(), Bump::Yes);
+                self.wants_new_epoch(&partition, Bump::Yes);
                 self.retry(batch, code, told.error_message, now_ms);
             }
             Verdict::Split => self.split_batch(batch, told.error_message, now_ms),
@@ -157,10 +156,8 @@ impl SenderCore {
 
     /// The connection ended before the answer: it may have been written (CMPL-8).
     fn handle_no_answer(&mut self, batch: Batch, code: ErrorCode, now_ms: u64) {
-        self.off_wire(&batch);
-        let state = self.state(&batch.partition().clone());
-        let Some(at) = state.find(batch.completion()) else { return };
-        let entry = state.entry(at);
+        let Some((at, batch)) = self.take_back(batch) else { return };
+        let entry = self.state(&batch.partition().clone()).entry(at);
         entry.may_be_written = true;
         entry.last_error = Some(code);
         self.metadata.request_refresh();
@@ -203,15 +200,20 @@ impl SenderCore {
     }
 
     /// ACC-21
-    pub(super) fn requeue(&mut self, batch: Batch, now_ms: u64) {
+    fn requeue(&mut self, batch: Batch, now_ms: u64) {
+        let not_before_ms = self.queue_again(&batch, now_ms);
+        self.shared.accumulator.reenqueue(batch, now_ms, not_before_ms);
+    }
+
+    /// A batch's entry says that it is in its queue. Gives the time until which it stays there.
+    pub(super) fn queue_again(&mut self, batch: &Batch, now_ms: u64) -> u64 {
         let state = self.state(&batch.partition().clone());
-        let at = state.entry_of(&batch);
+        let at = state.entry_of(batch);
         state.entry(at).place = Place::Queued;
         let backoff =
             Backoff::new(self.shared.config.retry_backoff_ms, self.shared.config.retry_backoff_max_ms);
         // ACC-13: drawn once per attempt.
-        let delay_ms = backoff.delay_ms(batch.attempts(), self.random.f64());
-        self.shared.accumulator.reenqueue(batch, now_ms, now_ms + delay_ms);
+        now_ms + backoff.delay_ms(batch.attempts(), self.random.f64())
     }
 
     /// ERR-3: records that the broker names fail with its words, and the others because they were in one batch with them.
@@ -249,19 +251,14 @@ impl SenderCore {
     /// A batch that the sender holds has its outcome. It is told at once, or when all batches sent before it have theirs.
     pub(super) fn end_batch(&mut self, batch: Batch, result: BatchResult) {
         let partition = batch.partition().clone();
-        if let (BatchResult::Failed(failure), Some(undelivered)) = (&result, self.undelivered.as_mut()) {
-            let config = &self.shared.config;
-            undelivered.extend(Undelivered::of(
-                &batch,
-                failure,
-                config.max_request_size.max(config.batch_size),
-            ));
+        if let BatchResult::Failed(failure) = &result {
+            self.report_undelivered(&batch, failure);
         }
         let mut told = std::mem::take(&mut self.told);
         let state = self.state(&partition);
         let at = state.entry_of(&batch);
         // IDM-11, IDM-12: what was numbered and is not acknowledged may leave a gap.
-        let leaves_gap = state.entry(at).attempts > 0 && !matches!(result, BatchResult::Acked { .. });
+        let leaves_gap = state.entry(at).stamp.is_some() && !matches!(result, BatchResult::Acked { .. });
         state.end(at, result, Some(batch), &mut told);
         if leaves_gap {
             self.wants_new_epoch(&partition, Bump::IfUnresolved);
@@ -289,6 +286,7 @@ impl SenderCore {
         if chosen.is_empty() {
             return;
         }
+        let closes = self.undelivered.is_some();
         let mut told = Vec::new();
         for completion in chosen {
             let Some(at) = state.find(&completion) else { continue };
@@ -301,7 +299,11 @@ impl SenderCore {
                 record_errors: Vec::new(),
                 attempts,
             };
-            state.end(at, BatchResult::Failed(Arc::new(failure)), None, &mut told);
+            let failure = Arc::new(failure);
+            if closes {
+                self.given_up.push((completion, failure.clone()));
+            }
+            state.end(at, BatchResult::Failed(failure), None, &mut told);
         }
         // IDM-12: marked whenever a request may have carried it.
         self.wants_new_epoch(&partition, Bump::IfUnresolved);
@@ -357,11 +359,25 @@ impl SenderCore {
         }
     }
 
-    /// A batch's request has ended.
-    pub(super) fn off_wire(&mut self, batch: &Batch) {
+    /// A batch's request has ended. Gives the batch on, with the place of its entry, if its outcome is still open.
+    pub(super) fn take_back(&mut self, batch: Batch) -> Option<(usize, Batch)> {
+        let given_up = |(completion, _): &(Arc<Completion>, _)| Arc::ptr_eq(completion, batch.completion());
+        if let Some(at) = self.given_up.iter().position(given_up) {
+            let (_, failure) = self.given_up.swap_remove(at);
+            self.report_undelivered(&batch, &failure);
+        }
         let state = self.state(&batch.partition().clone());
         debug_assert!(state.on_wire > 0, "a batch came back that was not on the wire");
         state.on_wire = state.on_wire.saturating_sub(1);
+        state.take_back(batch)
+    }
+
+    /// FLU-6
+    fn report_undelivered(&mut self, batch: &Batch, failure: &Arc<BatchFailure>) {
+        let Some(undelivered) = self.undelivered.as_mut() else { return };
+        let config = &self.shared.config;
+        let bytes_max = config.max_request_size.max(config.batch_size);
+        undelivered.extend(Undelivered::of(batch, failure, bytes_max));
     }
 
     pub(super) fn unreadable(&mut self, node: i32, error: &DecodeError, links: &mut dyn Links, now_ms: u64) {

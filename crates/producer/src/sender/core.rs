@@ -21,8 +21,9 @@ use super::idempotence::Idempotence;
 use super::partition::{PartitionState, Policy, Told};
 use super::request::{Body, Produce, ProduceTopic, Request};
 use crate::accumulator::{Batch, Gate, HeadInfo, Partition, Ready};
+use crate::delivery::Completion;
 use crate::metadata::{MetadataCore, Snapshot};
-use crate::outcome::{BatchResult, Reason};
+use crate::outcome::{BatchFailure, BatchResult, Reason};
 use crate::producer::{Shared, Undelivered};
 
 /// Connections to brokers, as far as the core knows them.
@@ -99,6 +100,8 @@ pub(crate) struct SenderCore {
     warm_ups: Vec<(u64, Vec<Arc<str>>)>,
     /// Set while the producer closes: records that were not delivered are collected (FLU-6).
     pub(super) undelivered: Option<Vec<Undelivered>>,
+    /// Failed while the producer closes, and still in requests: they join `undelivered` when these end (FLU-6, ACC-25).
+    pub(super) given_up: Vec<(Arc<Completion>, Arc<BatchFailure>)>,
     /// `close` ran out of time: what comes back is not sent again.
     pub(super) forced: bool,
     drained: Vec<Batch>,
@@ -129,6 +132,7 @@ impl SenderCore {
             next_scan_ms: None,
             warm_ups: Vec::new(),
             undelivered: None,
+            given_up: Vec::new(),
             forced: false,
             drained: Vec::new(),
             told: Vec::new(),
@@ -242,8 +246,9 @@ impl SenderCore {
         let Body::Produce(produce) = request.body else { return };
         self.request_ended();
         for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
-            self.off_wire(&batch);
-            self.end_batch(batch, BatchResult::HandedOver);
+            if let Some((_, batch)) = self.take_back(batch) {
+                self.end_batch(batch, BatchResult::HandedOver);
+            }
         }
     }
 
@@ -283,6 +288,11 @@ impl SenderCore {
     /// From now on what fails is collected for the report of `close`.
     pub(crate) fn collect_undelivered(&mut self) {
         self.undelivered.get_or_insert_default();
+    }
+
+    /// Requests still own records that were given up on while the producer closes: their copies for the report come with them.
+    pub(crate) fn awaits_given_up(&self) -> bool {
+        !self.given_up.is_empty()
     }
 
     pub(crate) fn take_undelivered(&mut self) -> Vec<Undelivered> {
@@ -461,11 +471,13 @@ impl SenderCore {
         }
     }
 
-    /// The connection went away between `ready` and `send`: nothing was written.
+    /// The connection went away between `ready` and `send`: nothing was written, and it was no attempt (RTY-2).
     fn put_back(&mut self, produce: Produce, now_ms: u64) {
         for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
-            self.off_wire(&batch);
-            self.requeue(batch, now_ms);
+            let Some((at, batch)) = self.take_back(batch) else { continue };
+            self.state(&batch.partition().clone()).entry(at).attempts -= 1;
+            let not_before_ms = self.queue_again(&batch, now_ms);
+            self.shared.accumulator.put_back(batch, now_ms, not_before_ms);
         }
     }
 

@@ -97,6 +97,10 @@ impl Driver {
             let pass = self.core.pass(&mut links(&mut self.network, &shared.config), now_ms);
             if let Some(closing) = &self.closing {
                 if shared.accumulator.counts().pending == 0 {
+                    // FLU-6: the report has copies of what was given up on; requests that still own it end now.
+                    if self.core.awaits_given_up() {
+                        self.end_by_force(now_ms);
+                    }
                     return self.report();
                 }
                 if closing.deadline_ms.is_some_and(|at| at <= now_ms) {
@@ -204,7 +208,7 @@ impl Driver {
         for _ in 0..DRAIN_POLLS_MAX {
             self.poll(Some(Duration::ZERO));
             self.core.force_close();
-            if self.shared.accumulator.counts().pending == 0 {
+            if self.shared.accumulator.counts().pending == 0 && !self.core.awaits_given_up() {
                 return;
             }
         }

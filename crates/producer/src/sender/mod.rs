@@ -23,6 +23,8 @@ mod cluster;
 mod cluster_tests;
 pub(crate) mod core;
 pub(crate) mod driver;
+#[cfg(test)]
+mod ends_tests;
 mod idempotence;
 #[cfg(test)]
 mod odd_tests;

@@ -210,6 +210,21 @@ impl PartitionState {
         self.entries.iter().position(|e| Arc::ptr_eq(&e.completion, completion))
     }
 
+    /// A batch is back from its request. Gives it on if its outcome is still open; if it was given up on meanwhile (ACC-24, FLU-4)
+    /// that outcome stays (ACC-26), told or not, and its memory is free from here on (ACC-25).
+    pub(super) fn take_back(&mut self, mut batch: Batch) -> Option<(usize, Batch)> {
+        let at = self.find(batch.completion())?;
+        match &mut self.entries[at].place {
+            Place::Ended(_, shell) => {
+                batch.release_memory();
+                // Dropped before it is told, it would end by itself, before its turn.
+                *shell = Some(batch);
+                None
+            }
+            _ => Some((at, batch)),
+        }
+    }
+
     pub(super) fn entry(&mut self, at: usize) -> &mut Entry {
         &mut self.entries[at]
     }

@@ -38,6 +38,8 @@ pub(super) struct ToyLinks {
     pub(super) throttled: BTreeMap<i32, u64>,
     pub(super) produce_max: i16,
     pub(super) disconnects: Vec<i32>,
+    /// They are ready, and refuse what they are given, as when a connection ends at that moment.
+    pub(super) refusing: BTreeSet<i32>,
     max_in_flight: usize,
 }
 
@@ -127,6 +129,7 @@ impl World {
             throttled: BTreeMap::new(),
             produce_max: 13,
             disconnects: Vec::new(),
+            refusing: BTreeSet::new(),
             max_in_flight,
         };
         let mut core = SenderCore::new(shared.clone(), 7);
@@ -477,7 +480,7 @@ impl Links for ToyLinks {
     }
 
     fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request> {
-        if !self.ready(node, now_ms) {
+        if !self.ready(node, now_ms) || self.refusing.contains(&node) {
             return Err(request);
         }
         // The frame must be possible, whatever is in the request.
