@@ -23,6 +23,7 @@ pub(crate) use self::handle::{Handle, Stock};
 use self::split::{Orphans, Split};
 use crate::accumulator::{Charge, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
+use crate::rules::{self, Rule};
 use crate::wait;
 
 /// What becomes of one accepted record.
@@ -366,7 +367,9 @@ impl Completion {
             };
             self.partition.ledger().count_unseen(unseen);
         }
-        self.partition.ledger().wake(woken);
+        if rules::every(Rule::EveryWaiter, 20) {
+            self.partition.ledger().wake(woken);
+        }
         if !callbacks.entries.is_empty() {
             self.partition.ledger().wake_held(); // a callback may take its time
         }
@@ -382,7 +385,9 @@ impl Completion {
         let Some(result) = self.result.get() else { return };
         for (callback, place) in callbacks.entries {
             let outcome = self.outcome(result, self.handle(), place);
-            run_callback(callback, outcome);
+            if rules::every(Rule::EveryCallback, 50) {
+                run_callback(callback, outcome);
+            }
         }
     }
 

@@ -70,6 +70,11 @@ mod outcome;
 mod partitioner;
 mod producer;
 mod record;
+#[cfg(feature = "simulate")]
+#[doc(hidden)]
+pub mod rules;
+#[cfg(not(feature = "simulate"))]
+mod rules;
 mod send;
 mod sender;
 mod time;

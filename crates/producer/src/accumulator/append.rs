@@ -14,6 +14,7 @@ use super::{Accumulator, codec_pool};
 use crate::delivery::{Callback, Delivery, PlaceInBatch};
 use crate::partitioner;
 use crate::record::Record;
+use crate::rules::{self, Rule};
 use crate::time::Clock;
 
 /// What came of an append.
@@ -68,7 +69,8 @@ impl Accumulator {
     ) -> Option<Delivery> {
         let payload = record.payload_len();
         let known = topic.known();
-        if payload.upper_bound() > self.record_limit || topic.has_waiters() {
+        if payload.upper_bound() > self.record_limit || topic.has_waiters() && rules::holds(Rule::StrictLine)
+        {
             return None; // PRE-6; BUF-4
         }
         // PAR-1
@@ -125,7 +127,7 @@ impl Accumulator {
                 room.put_back(candidate);
                 return Append::Cold;
             }
-            if !candidate.goes_first && topic.has_waiters() {
+            if !candidate.goes_first && topic.has_waiters() && rules::holds(Rule::StrictLine) {
                 return Append::Behind;
             }
             // PAR-1
@@ -246,7 +248,9 @@ impl Accumulator {
         let now_ms = clock.refresh(); // API-4: whoever opens a batch reads the clock
         let delivery = self.open_batch(topic, partition, &mut queue, stay, chunk, candidate, clock, now_ms);
         drop(queue);
-        self.sender.wake(); // PRE-9
+        if rules::holds(Rule::WakeAfterAppend) {
+            self.sender.wake(); // PRE-9
+        }
         Step::Done(delivery)
     }
 

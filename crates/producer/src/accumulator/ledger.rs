@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::outcome::{BatchResult, Outcome};
+use crate::rules::{self, Rule};
 
 /// Least time between two warnings about failures that nobody saw.
 const UNSEEN_WARNING_MS: u64 = 10_000;
@@ -170,7 +171,7 @@ impl Ledger {
     /// A batch has become so many parts, which a flush waits for in its stead (FLU-2).
     pub(crate) fn split_batch(&self, generation: u64, parts: usize) {
         if let Some(count) = self.flushes.lock().incomplete.get_mut(&generation) {
-            *count += parts.saturating_sub(1);
+            *count += if rules::holds(Rule::FlushParts) { parts.saturating_sub(1) } else { 0 };
         }
     }
 
@@ -303,7 +304,8 @@ impl Future for FlushWait {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FlushReport> {
         let mut flushes = self.ledger.flushes.lock();
-        let is_over = flushes.oldest() > self.until;
+        let until = self.until - u64::from(!rules::holds(Rule::FlushSnapshot) && self.until > 0);
+        let is_over = flushes.oldest() > until;
         let Some(waiting) = flushes.waiting.get_mut(&self.id) else {
             unreachable!("a flush's entry stays until its FlushWait is dropped")
         };

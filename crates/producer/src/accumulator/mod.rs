@@ -32,7 +32,7 @@ pub(crate) use self::append::{Append, Candidate};
 pub(crate) use self::batch::Batch;
 pub use self::ledger::FlushReport;
 pub(crate) use self::ledger::{Counts, FlushWait};
-pub(crate) use self::pool::{Charge, Chunk, Hold, Pool, Turn};
+pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
 pub(crate) use self::split::SplitPart;
@@ -45,6 +45,7 @@ use crate::config::Config;
 use crate::delivery::Completion;
 use crate::metadata::Snapshot;
 use crate::outcome::BatchResult;
+use crate::rules::{self, Rule};
 use crate::wait::SenderWake;
 
 /// What the accumulator needs of the configuration.
@@ -187,7 +188,9 @@ impl Accumulator {
         fence(Ordering::SeqCst);
         let topics: Vec<Arc<TopicState>> = self.topics.read().values().cloned().collect();
         topics.iter().for_each(|topic| topic.wait_for_appends());
-        self.pool.wake_all();
+        if rules::holds(Rule::CloseWakesWaiters) {
+            self.pool.wake_all();
+        }
         self.sender.wake();
     }
 

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::line::{Line, Stage};
 use super::queue::TopicState;
+use crate::rules::{self, Rule};
 use crate::wait::SenderWake;
 
 /// Size of the first chunk of a batch, unless more is known to be needed.
@@ -121,7 +122,7 @@ impl Pool {
         let mut garbage = Vec::new();
         let data = {
             let mut inner = self.0.inner.lock();
-            if inner.line.first_for_room().is_some()
+            if inner.line.first_for_room().is_some() && rules::holds(Rule::StrictLine)
                 || inner.available.saturating_add(to_isize(promised)) < to_isize(size)
             {
                 return None;
@@ -210,7 +211,9 @@ impl Pool {
         let (mut wake, next, _waker) = {
             let mut inner = self.0.inner.lock();
             let (bytes, waker, next) = inner.line.leave(ticket);
-            inner.available += to_isize(bytes);
+            if rules::holds(Rule::CancelGivesBack) {
+                inner.available += to_isize(bytes);
+            }
             inner.promised -= bytes;
             (self.0.serve(&mut inner, &mut garbage), next, waker)
         };
@@ -286,7 +289,7 @@ impl Pool {
         wake.into_iter().for_each(Waker::wake);
     }
 
-    fn give_back(&self, bytes: usize, data: Option<Box<[u8]>>) {
+    pub(crate) fn give_back(&self, bytes: usize, data: Option<Box<[u8]>>) {
         let mut garbage = Vec::new();
         let wake = {
             let mut inner = self.0.inner.lock();
@@ -412,7 +415,9 @@ impl Drop for Chunk {
         if bytes == 0 {
             return; // it went into another
         }
-        self.charge.pool.give_back(bytes, Some(std::mem::take(&mut self.data)));
+        if rules::every(Rule::MemoryReleased, 16) {
+            self.charge.pool.give_back(bytes, Some(std::mem::take(&mut self.data)));
+        }
     }
 }
 

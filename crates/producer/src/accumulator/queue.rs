@@ -13,6 +13,7 @@ use super::lock::ShortMutex;
 use super::split::SizeLimit;
 use crate::metadata::TopicMetadata;
 use crate::partitioner::Sticky;
+use crate::rules::{self, Rule};
 
 /// A topic that was sent to. Shared by the accumulator and topic handles.
 pub(crate) struct TopicState {
@@ -229,7 +230,7 @@ impl Queue {
 
     /// Where a batch goes that comes back: by its number if it has a stamp, else to the front (ACC-21).
     pub(super) fn place_of(&self, batch: &Batch) -> usize {
-        batch.stamp().map_or(0, |_| {
+        batch.stamp().filter(|_| rules::holds(Rule::PlaceInQueue)).map_or(0, |_| {
             // By number, which grows with each batch of the partition: sequences are given in that order, and unlike them it
             // holds across a wrap (IDM-3) and across epochs, when one batch has its new stamp and a later one not yet (IDM-6).
             // A handful at most: batches with a stamp were in flight, or are parts of one that was.

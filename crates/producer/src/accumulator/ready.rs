@@ -15,6 +15,7 @@ use super::Accumulator;
 use super::batch::{Batch, State};
 use super::queue::{Partition, Queue, TopicState};
 use crate::metadata::Snapshot;
+use crate::rules::{self, Rule};
 use crate::wait::NAP_MS;
 
 /// What the sender is to do next.
@@ -238,7 +239,7 @@ impl Accumulator {
 
     /// Takes queued batches whose age has reached `delivery.timeout.ms`, from the heads on (ACC-24).
     pub(crate) fn expire(&self, now_ms: u64, out: &mut Vec<Batch>) {
-        if now_ms < self.next_expiry_ms.load(Ordering::Relaxed) {
+        if now_ms < self.next_expiry_ms.load(Ordering::Relaxed) || !rules::holds(Rule::ExpiryInQueue) {
             return;
         }
         let timeout_ms = self.settings.delivery_timeout_ms;

@@ -20,6 +20,7 @@ use super::batch::Batch;
 use super::pool::Chunk;
 use super::queue::Partition;
 use crate::delivery::Completion;
+use crate::rules::{self, Rule};
 
 /// Names a batch within its partition, and orders it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +81,10 @@ impl Accumulator {
         for (draft, completion) in drafts.into_iter().zip(completions) {
             let id = BatchId { first_record: batch.id.first_record + first_record, ..batch.id };
             let stamp = batch.stamp().map(|stamp| Stamp {
-                base_sequence: increment_sequence(stamp.base_sequence, first_record as i32),
+                base_sequence: match rules::holds(Rule::SplitSequences) {
+                    true => increment_sequence(stamp.base_sequence, first_record as i32),
+                    false => stamp.base_sequence,
+                },
                 ..stamp
             });
             first_record += draft.builder.count();
@@ -106,6 +110,7 @@ impl Accumulator {
             let mut queue = partition.queue.lock();
             let at = queue.place_of(&parts[0]);
             for (offset, part) in parts.into_iter().enumerate() {
+                let offset = if rules::holds(Rule::SplitOrder) { offset } else { 0 };
                 queue.batches.insert(at + offset, part);
             }
             if let Some(open) = queue.open_batch() {
@@ -162,6 +167,9 @@ impl SizeLimit {
     /// parts have, so a size that parts were written with is never exceeded again. For the producer's life: a limit that was
     /// raised since costs smaller batches, one that is tried out costs refusals.
     fn learn(&self, size: usize, max_record: usize) {
+        if !rules::holds(Rule::LearnedLimit) {
+            return;
+        }
         let limit = (size / 2).max(max_record).min(size - 1);
         self.wanted.fetch_min(limit, Ordering::Relaxed);
         self.refused.fetch_min(size, Ordering::Relaxed);

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};
 use crate::config::Config;
+use crate::rules::{self, Rule};
 
 /// How long the refusal of a topic is told to whoever asks, before a new call asks the cluster again.
 const REFUSAL_KEPT_MS: u64 = 1000;
@@ -283,7 +284,7 @@ impl MetadataCore {
             return false;
         }
         let Some(known) = self.snapshot.partition(topic, partition) else { return false };
-        if leader_epoch <= known.leader_epoch {
+        if leader_epoch <= known.leader_epoch && rules::holds(Rule::HintIsNews) {
             return false;
         }
         let endpoint =
@@ -462,7 +463,11 @@ impl MetadataCore {
             let known = old.filter(|_| same_topic).and_then(|old| old.partitions.get(index));
             partitions[index] = match known {
                 // MET-5: an older answer, from a broker that lags behind.
-                Some(known) if version >= EPOCHS_RELIABLE && new.leader_epoch < known.leader_epoch => {
+                Some(known)
+                    if version >= EPOCHS_RELIABLE
+                        && new.leader_epoch < known.leader_epoch
+                        && rules::holds(Rule::OlderEpochIgnored) =>
+                {
                     known.clone()
                 }
                 Some(known) => {

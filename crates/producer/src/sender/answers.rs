@@ -13,10 +13,11 @@ use super::core::{Links, SenderCore};
 use super::partition::{Bump, Place, Told};
 use super::request::{Body, Produce, Request};
 use super::retry::{self, Facts, Verdict};
-use crate::accumulator::{Batch, Partition};
+use crate::accumulator::{Batch, FIRST_CHUNK, Partition};
 use crate::delivery::Completion;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::producer::Undelivered;
+use crate::rules::{self, Rule};
 
 impl SenderCore {
     pub(super) fn handle_produce(&mut self, produce: Produce, answer: &ProduceResponse<'_>, now_ms: u64) {
@@ -88,7 +89,7 @@ impl SenderCore {
             // ERR-5
             warn!("a broker answered with the unknown error code {}", code.0);
         }
-        if code.invalidates_metadata() {
+        if code.invalidates_metadata() && rules::holds(Rule::RefreshOnError) {
             // ERR-1
             self.metadata.request_refresh();
         }
@@ -114,6 +115,7 @@ impl SenderCore {
             may_split: false,
         };
         entry.last_error = Some(code);
+        entry.may_be_written &= rules::holds(Rule::EveryAttempt);
         entry.may_be_written |= code.is_error() && retry::may_have_written(code);
         entry.resequenced += u32::from(is_lowest && is_sequence_error(code));
         let facts = Facts {
@@ -158,7 +160,7 @@ impl SenderCore {
     fn handle_no_answer(&mut self, batch: Batch, code: ErrorCode, now_ms: u64) {
         let Some((at, batch)) = self.take_back(batch) else { return };
         let entry = self.state(&batch.partition().clone()).entry(at);
-        entry.may_be_written = true;
+        entry.may_be_written |= rules::holds(Rule::UnansweredIsUnknown);
         entry.last_error = Some(code);
         self.metadata.request_refresh();
         if self.may_retry(&batch, now_ms) {
@@ -260,7 +262,7 @@ impl SenderCore {
         // IDM-11, IDM-12: what was numbered and is not acknowledged may leave a gap.
         let leaves_gap = state.entry(at).stamp.is_some() && !matches!(result, BatchResult::Acked { .. });
         state.end(at, result, Some(batch), &mut told);
-        if leaves_gap {
+        if leaves_gap && rules::holds(Rule::UnresolvedMarked) {
             self.wants_new_epoch(&partition, Bump::IfUnresolved);
         }
         self.tell(&mut told);
@@ -291,9 +293,13 @@ impl SenderCore {
         for completion in chosen {
             let Some(at) = state.find(&completion) else { continue };
             let attempts = state.entry(at).attempts;
+            if !rules::holds(Rule::ExpiredKeepsMemory) {
+                self.shared.accumulator.pool().give_back(FIRST_CHUNK, None);
+            }
             // The attempt on the wire is unanswered.
+            let is_unknown = rules::holds(Rule::GivenUpIsUnknown);
             let failure = BatchFailure {
-                outcome: Outcome::Unknown,
+                outcome: if is_unknown { Outcome::Unknown } else { Outcome::NotWritten },
                 reason,
                 message: Some(message()),
                 record_errors: Vec::new(),
@@ -306,7 +312,9 @@ impl SenderCore {
             state.end(at, BatchResult::Failed(failure), None, &mut told);
         }
         // IDM-12: marked whenever a request may have carried it.
-        self.wants_new_epoch(&partition, Bump::IfUnresolved);
+        if rules::holds(Rule::UnresolvedMarked) {
+            self.wants_new_epoch(&partition, Bump::IfUnresolved);
+        }
         self.tell(&mut told);
     }
 
@@ -374,7 +382,10 @@ impl SenderCore {
 
     /// FLU-6
     fn report_undelivered(&mut self, batch: &Batch, failure: &Arc<BatchFailure>) {
-        let Some(undelivered) = self.undelivered.as_mut() else { return };
+        let Some(undelivered) = self.undelivered.as_mut().filter(|_| rules::holds(Rule::UndeliveredListed))
+        else {
+            return;
+        };
         let config = &self.shared.config;
         let bytes_max = config.max_request_size.max(config.batch_size);
         undelivered.extend(Undelivered::of(batch, failure, bytes_max));

@@ -14,6 +14,7 @@ use super::partition::Bump;
 use super::request::{Body, Request};
 use crate::metadata::{Change, Snapshot};
 use crate::outcome::Reason;
+use crate::rules::{self, Rule};
 
 /// What came of the wish to ask something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl SenderCore {
             }
             let was_known = !state.topic_id.is_zero();
             state.topic_id = topic.id;
-            if was_known && state.identity.is_some() {
+            if was_known && state.identity.is_some() && rules::holds(Rule::RecreatedTopic) {
                 state.bump = Bump::Yes;
                 self.bumping.insert(key as u32);
             }

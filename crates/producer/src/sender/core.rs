@@ -25,6 +25,7 @@ use crate::delivery::Completion;
 use crate::metadata::{MetadataCore, Snapshot};
 use crate::outcome::{BatchFailure, BatchResult, Reason};
 use crate::producer::{Shared, Undelivered};
+use crate::rules::{self, Rule};
 
 /// Connections to brokers, as far as the core knows them.
 pub(crate) trait Links {
@@ -257,12 +258,15 @@ impl SenderCore {
     pub(crate) fn handle_disconnect(
         &mut self,
         node: i32,
-        requests: Vec<Request>,
+        mut requests: Vec<Request>,
         timed_out: bool,
         trouble: Option<String>,
         now_ms: u64,
     ) {
         // SND-4
+        if !rules::holds(Rule::AllRequestsEnd) {
+            requests.truncate(1);
+        }
         let code = if timed_out { ErrorCode::REQUEST_TIMED_OUT } else { ErrorCode::NETWORK_EXCEPTION };
         for request in requests {
             self.handle_unanswered(request, code, now_ms);
@@ -347,7 +351,9 @@ impl SenderCore {
         // ACC-14
         for topic in leaderless {
             self.metadata.want(&topic, now_ms);
-            self.metadata.request_refresh();
+            if rules::holds(Rule::LeaderlessAsks) {
+                self.metadata.request_refresh();
+            }
         }
         for node in nodes {
             if !links.ready(node, now_ms) {
@@ -530,7 +536,7 @@ impl SenderCore {
     /// ACC-24: batches that have reached `delivery.timeout.ms`, in flight and queued.
     fn expire(&mut self, now_ms: u64) {
         let timeout_ms = self.shared.config.delivery_timeout_ms;
-        if self.next_scan_ms.is_some_and(|at| at <= now_ms) {
+        if self.next_scan_ms.is_some_and(|at| at <= now_ms) && rules::holds(Rule::ExpiryInFlight) {
             for key in 0..self.partitions.len() {
                 let too_old = |created_ms: u64| now_ms.saturating_sub(created_ms) >= timeout_ms;
                 let text = || {

@@ -5,6 +5,8 @@
 
 use rohrpost_net::Backoff;
 
+use crate::rules::{self, Rule};
+
 /// A producer id and its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -67,7 +69,8 @@ impl Idempotence {
 
 /// IDM-2: the sequence `count` records after `sequence`; after 2147483647 comes 0.
 pub(super) fn sequence_after(sequence: i32, count: u32) -> i32 {
-    ((sequence as u32).wrapping_add(count) & 0x7fff_ffff) as i32
+    let mask = if rules::holds(Rule::SequenceWraps) { 0x7fff_ffff } else { u32::MAX };
+    ((sequence as u32).wrapping_add(count) & mask) as i32
 }
 
 /// IDM-3: whether `a` comes before `b`, by distance modulo 2^31.

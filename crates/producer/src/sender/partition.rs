@@ -14,6 +14,7 @@ use super::idempotence::{Identity, is_before, sequence_after};
 use crate::accumulator::{Batch, HeadInfo, Partition, SplitPart};
 use crate::delivery::Completion;
 use crate::outcome::BatchResult;
+use crate::rules::{self, Rule};
 
 /// A batch that was sent at least once, or that ended behind one that was.
 pub(super) struct Entry {
@@ -90,7 +91,7 @@ impl PartitionState {
     /// Whether the batch at the head of the queue may be sent now (ACC-17, ACC-20, IDM-5). Holds this partition and no other.
     pub(super) fn may_send(&self, head: &HeadInfo, policy: &Policy) -> bool {
         // ACC-20
-        if policy.max_in_flight == 1 && self.on_wire > 0 {
+        if policy.max_in_flight == 1 && self.on_wire > 0 && rules::holds(Rule::MutedWhileInFlight) {
             return false;
         }
         if !policy.idempotent {
@@ -104,9 +105,10 @@ impl PartitionState {
             Some(stamp) => match self.lowest() {
                 Some(lowest) => {
                     let is_it = matches!(lowest.place, Place::Queued)
-                        && lowest.stamp.is_some_and(|s| same(&s, &stamp));
+                        && lowest.stamp.is_some_and(|s| same(&s, &stamp))
+                        || !rules::holds(Rule::LowestFirst);
                     // IDM-16: only a batch of unknown fate stays in an epoch that is to be left; others wait for the new one.
-                    is_it && (self.bump == Bump::No || lowest.may_be_written)
+                    is_it && (self.bump == Bump::No || lowest.is_bound_to_epoch())
                 }
                 None => true,
             },
@@ -115,7 +117,8 @@ impl PartitionState {
                 let mut unsettled = 0;
                 for entry in self.unsettled() {
                     unsettled += 1;
-                    if entry.attempts > 1 || matches!(entry.place, Place::Queued) {
+                    let is_retried = entry.attempts > 1 || matches!(entry.place, Place::Queued);
+                    if is_retried && rules::holds(Rule::NewBehindRetried) {
                         return false;
                     }
                 }
@@ -125,12 +128,12 @@ impl PartitionState {
                 // THR-3: a broker that does not know the producer takes any sequence as the first (IDM-7). So the first batch of
                 // an epoch goes alone until it is acknowledged: were it refused, or on its way to a former leader, the next
                 // one would be written before it.
-                let is_known = self.last_acked.is_some();
+                let is_known = self.last_acked.is_some() || !rules::holds(Rule::FirstAlone);
                 // IDM-7: brokers remember five batches; a leader change must not put more than that on the wire.
                 self.bump == Bump::No
                     && is_known
-                    && unsettled < policy.max_in_flight
-                    && self.identity == policy.identity
+                    && (unsettled < policy.max_in_flight || !rules::holds(Rule::AtMostFive))
+                    && (self.identity == policy.identity || !rules::holds(Rule::OthersFinishTheirEpoch))
             }
         }
     }
@@ -142,19 +145,24 @@ impl PartitionState {
         let known = self.find(batch.completion());
         if let (Some(at), Some(stamp)) = (known, batch.stamp()) {
             // IDM-4
-            if self.identity == Some(identity_of(&stamp)) {
+            if self.identity == Some(identity_of(&stamp)) && rules::holds(Rule::SequenceKept) {
                 return Some(stamp);
             }
-            if self.entries[at].may_be_written {
+            if self.entries[at].is_bound_to_epoch() && rules::holds(Rule::SequenceKept) {
                 return None;
             }
         }
-        let others = self.unsettled().any(|e| !Arc::ptr_eq(&e.completion, batch.completion()));
+        let others = self.unsettled().any(|e| !Arc::ptr_eq(&e.completion, batch.completion()))
+            && rules::holds(Rule::OthersFinishTheirEpoch);
         if self.identity != Some(identity) && (known.is_some() || !others) {
             // IDM-6: a partition takes up the current epoch when nothing of it is in flight in another.
             self.restart(identity);
         }
+        if !rules::holds(Rule::SequencePerPartition) {
+            self.next_sequence = rules::shared_sequence(count);
+        }
         let base_sequence = self.next_sequence;
+        let count = if rules::holds(Rule::SequenceByRecord) { count } else { 1 };
         // IDM-2
         self.next_sequence = sequence_after(base_sequence, count);
         let Identity { producer_id, epoch } = self.identity.unwrap_or(identity);
@@ -255,6 +263,12 @@ impl PartitionState {
         if let Some(batch) = &mut batch {
             batch.release_memory();
         }
+        if !rules::holds(Rule::SendOrder)
+            && let Some(entry) = self.entries.remove(at)
+        {
+            told.push(Told { completion: entry.completion, result, batch });
+            return;
+        }
         self.entries[at].place = Place::Ended(result, batch);
         while matches!(self.entries.front(), Some(Entry { place: Place::Ended(..), .. })) {
             let Some(Entry { completion, place: Place::Ended(result, batch), .. }) = self.entries.pop_front()
@@ -280,7 +294,7 @@ impl PartitionState {
     /// change its stamp.
     pub(super) fn can_leave_epoch(&self) -> bool {
         !self.unsettled().any(|e| matches!(e.place, Place::OnWire))
-            && self.lowest().is_none_or(|lowest| !lowest.may_be_written)
+            && self.lowest().is_none_or(|lowest| !lowest.is_bound_to_epoch())
     }
 
     /// IDM-12: all that was sent in this epoch is in the log, whatever ended as unknown.
@@ -291,9 +305,16 @@ impl PartitionState {
 
     /// The next sequence is 0, in this epoch.
     pub(super) fn restart(&mut self, identity: Identity) {
+        self.next_sequence = if self.identity.is_none() { rules::first_sequence() } else { 0 };
         self.identity = Some(identity);
-        self.next_sequence = 0;
         self.last_acked = None;
+    }
+}
+
+impl Entry {
+    /// IDM-16: it stays in the epoch in which it was sent, for one of its attempts may have written it.
+    pub(super) fn is_bound_to_epoch(&self) -> bool {
+        self.may_be_written && rules::holds(Rule::UnknownKeepsEpoch)
     }
 }
 

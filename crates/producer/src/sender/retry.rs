@@ -3,6 +3,8 @@
 
 use rohrpost_protocol::{ErrorClass, ErrorCode, Written};
 
+use crate::rules::{self, Rule};
+
 /// How often a batch of unknown fate may be refused for its sequence, with nothing before it, until it ends as `Unknown`.
 ///
 /// Its producer id, epoch and sequence must stay (IDM-16), and nothing of ours can close the gap that the broker sees. A few
@@ -47,8 +49,10 @@ pub(super) enum Verdict {
 
 pub(super) fn verdict(facts: &Facts) -> Verdict {
     let Facts { code, idempotent, is_lowest, may_be_written, resequenced, may_retry, may_split } = *facts;
+    let may_be_written = may_be_written && rules::holds(Rule::UnknownKeepsEpoch);
     let retry_or_fail = if may_retry { Verdict::Retry } else { Verdict::Fail };
     match code.class() {
+        ErrorClass::OkDuplicate if !rules::holds(Rule::DuplicateIsSuccess) => Verdict::Fail,
         // IDM-10
         ErrorClass::Ok | ErrorClass::OkDuplicate => Verdict::Acked,
         ErrorClass::Retry | ErrorClass::RetryMetadata | ErrorClass::RetryCoordinator => retry_or_fail,
@@ -78,6 +82,7 @@ pub(super) fn verdict(facts: &Facts) -> Verdict {
 pub(super) fn may_have_written(code: ErrorCode) -> bool {
     match code.written() {
         Written::No => false,
+        Written::Yes if !rules::holds(Rule::DuplicateIsSuccess) => false,
         // What no broker should answer to Produce promises nothing.
         Written::Maybe | Written::Yes | Written::NotProduce => true,
     }
