@@ -212,6 +212,20 @@ impl<O> Connection<O> {
         self.queued.len() + self.sent.len()
     }
 
+    /// MET-10: how little suited this connection is for a request that any broker can answer; the least is taken. First those that
+    /// can take it, by what is unanswered; then those that connect; then those that may, the oldest attempt first. `None`: backing
+    /// off, throttled or busy.
+    pub fn load(&self, now_ms: u64) -> Option<(u8, u64)> {
+        match self.state() {
+            NodeState::Ready if self.can_send(now_ms) => Some((0, self.in_flight() as u64)),
+            state if state.is_connecting() => Some((1, 0)),
+            _ if self.can_connect(now_ms) => {
+                Some((2, self.last_attempt_ms().map_or(0, |ms| ms.saturating_add(1))))
+            }
+            _ => None,
+        }
+    }
+
     /// What the broker serves; known while ready.
     pub fn versions(&self) -> Option<&ApiVersionRanges> {
         self.versions.as_ref()

@@ -193,16 +193,11 @@ impl<O: Outgoing> Network<O> {
     pub fn least_loaded(&mut self, now_ms: u64) -> Option<NodeId> {
         let start = self.tools.rng.usize(0..self.nodes.len().max(1));
         let (tail, head) = self.nodes.split_at(start);
-        let rank = |connection: &Connection<O>| match connection.state() {
-            NodeState::Ready if connection.can_send(now_ms) => Some((0, connection.in_flight() as u64)),
-            state if state.is_connecting() => Some((1, 0)),
-            _ if connection.can_connect(now_ms) => {
-                Some((2, connection.last_attempt_ms().map_or(0, |ms| ms.saturating_add(1))))
-            }
-            _ => None,
-        };
-        let ranked =
-            head.iter().chain(tail).flatten().filter_map(|node| Some((rank(&node.connection)?, node.id)));
+        let ranked = head
+            .iter()
+            .chain(tail)
+            .flatten()
+            .filter_map(|node| Some((node.connection.load(now_ms)?, node.id)));
         // Of equals, the first is taken.
         ranked.min_by_key(|&(rank, _)| rank).map(|(_, id)| id)
     }

@@ -77,6 +77,9 @@ pub mod rules;
 mod rules;
 mod send;
 mod sender;
+#[cfg(feature = "simulate")]
+#[doc(hidden)]
+pub mod simulate;
 mod time;
 mod wait;
 

@@ -325,9 +325,9 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-#[cfg(any(test, feature = "measure"))]
+#[cfg(any(test, feature = "measure", feature = "simulate"))]
 impl Producer {
-    /// A producer without sender: the test plays it.
+    /// A producer without sender: the caller plays it.
     pub(crate) fn without_sender(shared: Shared) -> Producer {
         Producer { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
     }

@@ -47,11 +47,18 @@ impl Clock {
     }
 }
 
-#[cfg(any(test, feature = "measure"))]
+#[cfg(any(test, feature = "measure", feature = "simulate"))]
 impl Clock {
     /// A clock that stands still until it is set, for tests and simulations.
     pub(crate) fn by_hand(wall_ms: i64) -> Clock {
         Clock { start: None, monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(wall_ms) }
+    }
+
+    /// Sets a clock that stands still otherwise.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn set(&self, now_ms: u64, wall_ms: i64) {
+        self.monotonic_ms.store(now_ms, Ordering::Relaxed);
+        self.wall_ms.store(wall_ms, Ordering::Relaxed);
     }
 
     /// Lets time pass on a clock set by hand.

@@ -39,7 +39,13 @@ impl Shared {
     /// For tests: a clock that stands still until it is set, and no thread that compresses.
     #[cfg(any(test, feature = "measure"))]
     pub(crate) fn by_hand(config: Config) -> Shared {
-        let settings = Settings { codec_threads: 0, ..Settings::new(&config, 7) };
+        Shared::seeded(config, 7)
+    }
+
+    /// A clock that stands still until it is set, and no thread that compresses: the seed decides everything.
+    #[cfg(any(test, feature = "measure", feature = "simulate"))]
+    pub(crate) fn seeded(config: Config, seed: u64) -> Shared {
+        let settings = Settings { codec_threads: 0, ..Settings::new(&config, seed) };
         Shared::with(config, settings, Clock::by_hand(1_700_000_000_000))
     }
 

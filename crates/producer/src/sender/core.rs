@@ -309,6 +309,18 @@ impl SenderCore {
         self.fail_queued();
     }
 
+    /// Ends all connections; their requests come back.
+    pub(crate) fn disconnect_all(&mut self, links: &mut dyn Links, now_ms: u64) {
+        for node in &self.nodes {
+            links.disconnect(*node, now_ms);
+        }
+    }
+
+    /// How many connections stand.
+    pub(crate) fn connections(&self, links: &mut dyn Links) -> u64 {
+        self.nodes.iter().filter(|node| links.is_connected(**node)).count() as u64
+    }
+
     /// FLU-4: drops queued batches and, if asked, gives up on those in flight; their memory stays with their requests
     /// (ACC-25).
     pub(crate) fn purge(&mut self, queued: bool, in_flight: bool) {

@@ -9,6 +9,7 @@
 //! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
 //! * `split`: batches that a broker found too large are sent again in parts (ACC-22).
 //! * `request`: requests as the core hands them out, and their frames.
+//! * `turn`: one turn of the sender's loop, with what other threads asked for: the driver but for its sockets and clock.
 //! * `driver`: the thread that owns the sockets and the clock.
 //!
 //! # The promise
@@ -38,5 +39,6 @@ mod split;
 mod split_tests;
 #[cfg(test)]
 mod tests;
+pub(crate) mod turn;
 #[cfg(test)]
 mod world;
