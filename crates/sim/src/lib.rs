@@ -2,3 +2,4 @@
 //! state and log. One seed decides everything: the same seed is the same story.
 
 pub mod cluster;
+pub mod table;
