@@ -116,6 +116,10 @@ pub struct Connection<O> {
     /// SND-7. Outlives the connection: the broker throttles the client, not the socket.
     throttled_until_ms: Option<u64>,
     last_active_ms: u64,
+    /// When the versions were last asked for.
+    asked_ms: u64,
+    /// How long that took: a small request that the broker answers from memory.
+    round_trip_ms: Option<u64>,
     /// Not yet written whole, in order; bounded together with `sent` by `max_in_flight`.
     queued: VecDeque<Pending<O>>,
     /// Written, waiting for their responses, in order.
@@ -161,6 +165,8 @@ impl<O> Connection<O> {
             versions: None,
             throttled_until_ms: None,
             last_active_ms: 0,
+            asked_ms: 0,
+            round_trip_ms: None,
             queued: VecDeque::new(),
             sent: VecDeque::new(),
             written: 0,
@@ -183,6 +189,16 @@ impl<O> Connection<O> {
             State::Handshaking { .. } => NodeState::Handshaking,
             State::Ready => NodeState::Ready,
         }
+    }
+
+    /// What a small request took there and back when the connection was last made.
+    pub fn round_trip_ms(&self) -> Option<u64> {
+        self.round_trip_ms
+    }
+
+    /// Requests of which the socket does not have all yet.
+    pub fn unwritten(&self) -> usize {
+        self.queued.len()
     }
 
     /// True while the driver should hold a socket for this connection.
@@ -424,7 +440,8 @@ impl<O> Connection<O> {
                 return;
             }
             self.written -= first.sending.frame_len;
-            let Some(pending) = self.queued.pop_front() else { return };
+            let Some(mut pending) = self.queued.pop_front() else { return };
+            pending.sending.request.note_written(cx.now_ms);
             match pending.sending.request.expects_response() {
                 true => self.sent.push_back(pending),
                 // SND-8
@@ -472,6 +489,7 @@ impl<O> Connection<O> {
         match handshake::request(&self.config, version, correlation_id) {
             Ok(frame) => {
                 self.written = 0;
+                self.asked_ms = cx.now_ms;
                 let deadline_ms = cx.now_ms.saturating_add(self.request_timeout_ms());
                 self.state = State::Handshaking { frame, version, correlation_id, deadline_ms };
             }
@@ -511,6 +529,7 @@ impl<O> Connection<O> {
                 self.failures = 0;
                 self.written = 0;
                 self.last_active_ms = cx.now_ms;
+                self.round_trip_ms = Some(cx.now_ms.saturating_sub(self.asked_ms));
                 cx.events.push(Event::Ready { node: self.node });
             }
             Answer::AskAgain(version) => self.ask_versions(version, cx),

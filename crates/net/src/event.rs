@@ -22,6 +22,11 @@ pub trait Outgoing: Send {
     fn expects_response(&self) -> bool {
         true
     }
+
+    /// The socket has all of it since this moment. For whoever wants to know where a request's time goes.
+    fn note_written(&mut self, now_ms: u64) {
+        let _ = now_ms;
+    }
 }
 
 /// A frame in one piece.

@@ -182,6 +182,16 @@ impl<O: Outgoing> Network<O> {
         self.node(node).map_or(0, |node| node.connection.in_flight())
     }
 
+    /// Of those, the ones of which the socket does not have all yet.
+    pub fn unwritten(&self, node: NodeId) -> usize {
+        self.node(node).map_or(0, |node| node.connection.unwritten())
+    }
+
+    /// What a small request took there and back when the node's connection was last made.
+    pub fn round_trip_ms(&self, node: NodeId) -> Option<u64> {
+        self.node(node)?.connection.round_trip_ms()
+    }
+
     /// Where a node's connection stands as of the last `poll`.
     pub fn state(&self, node: NodeId) -> NodeState {
         self.node(node).map_or(NodeState::Unknown, |node| node.connection.state())

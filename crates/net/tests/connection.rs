@@ -19,6 +19,7 @@ use rohrpost_protocol::ApiKey;
 struct Frame {
     bytes: Vec<u8>,
     expects_response: bool,
+    written_ms: Option<u64>,
 }
 
 impl Outgoing for Frame {
@@ -29,6 +30,10 @@ impl Outgoing for Frame {
 
     fn expects_response(&self) -> bool {
         self.expects_response
+    }
+
+    fn note_written(&mut self, now_ms: u64) {
+        self.written_ms = Some(now_ms);
     }
 }
 
@@ -114,7 +119,7 @@ impl Rig {
 
     fn send_version(&mut self, tag: u8, version: i16, expects_response: bool) -> Result<i32, Frame> {
         let correlation_id = self.correlation_ids.take();
-        let request = Frame { bytes: vec![tag; 10], expects_response };
+        let request = Frame { bytes: vec![tag; 10], expects_response, written_ms: None };
         let sending = Sending { request, frame_len: 10, api: ApiKey::Produce, version, correlation_id };
         self.connection.send(sending, self.now_ms).map(|()| correlation_id)
     }
@@ -176,6 +181,29 @@ fn a_connection_takes_requests_only_when_the_versions_are_known() {
     assert_eq!(rig.connection.state(), NodeState::Ready);
     assert!(rig.connection.versions().is_some());
     assert!(rig.send(1).is_ok());
+}
+
+#[test]
+fn a_request_knows_when_the_socket_had_all_of_it_and_the_connection_its_round_trip() {
+    let mut rig = Rig::new(NetConfig::default());
+    rig.connect_tcp();
+    let asked = rig.written();
+    assert_eq!(rig.connection.round_trip_ms(), None);
+    rig.now_ms += 40;
+    rig.receive(&versions_response(asked.version, asked.correlation_id, 0, &APIS));
+    rig.take_events();
+    assert_eq!(rig.connection.round_trip_ms(), Some(40));
+    let id = rig.send(1).unwrap();
+    rig.write(9);
+    assert_eq!(rig.connection.unwritten(), 1);
+    rig.now_ms += 7;
+    let written_ms = rig.now_ms;
+    rig.write(1);
+    assert_eq!(rig.connection.unwritten(), 0);
+    rig.now_ms += 100;
+    rig.receive(&response(id, &[]));
+    let [Event::Response { request, .. }] = &rig.take_events()[..] else { panic!("an answer came") };
+    assert_eq!(request.written_ms, Some(written_ms));
 }
 
 #[test]

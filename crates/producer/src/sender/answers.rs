@@ -10,9 +10,10 @@ use rohrpost_protocol::{DecodeError, ErrorCode};
 use tracing::{debug, error, warn};
 
 use super::core::{Links, SenderCore};
-use super::partition::{Bump, Place, Told};
+use super::partition::{Bump, Entry, Place, Told};
 use super::request::{Body, Produce, Request};
 use super::retry::{self, Facts, Verdict};
+use super::slow::Trip;
 use crate::accumulator::{Batch, FIRST_CHUNK, Partition};
 use crate::delivery::Completion;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
@@ -22,6 +23,8 @@ use crate::rules::{self, Rule};
 impl SenderCore {
     pub(super) fn handle_produce(&mut self, produce: Produce, answer: &ProduceResponse<'_>, now_ms: u64) {
         self.request_ended();
+        let trip = produce.trip;
+        self.ways.entry(trip.node).or_default().produced(now_ms.saturating_sub(trip.sent_ms));
         for topic in produce.topics {
             // SND-9: from version 13 on topics go by the id that the request had.
             let answers = answer
@@ -36,7 +39,7 @@ impl SenderCore {
                 match answers.get(partition.index()) {
                     Some(told) => {
                         self.take_hint(&partition, told, answer);
-                        self.handle_answer(batch, told, now_ms);
+                        self.handle_answer(batch, told, &trip, now_ms);
                     }
                     None => {
                         warn!(
@@ -44,7 +47,7 @@ impl SenderCore {
                             partition.topic_name(),
                             partition.index()
                         );
-                        self.handle_no_answer(batch, ErrorCode::NETWORK_EXCEPTION, now_ms);
+                        self.handle_no_answer(batch, ErrorCode::NETWORK_EXCEPTION, &trip, now_ms);
                     }
                 }
             }
@@ -56,8 +59,9 @@ impl SenderCore {
         match request.body {
             Body::Produce(produce) => {
                 self.request_ended();
+                let trip = produce.trip;
                 for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
-                    self.handle_no_answer(batch, code, now_ms);
+                    self.handle_no_answer(batch, code, &trip, now_ms);
                 }
             }
             Body::Metadata(_) => self.metadata_failed(now_ms),
@@ -83,7 +87,7 @@ impl SenderCore {
         }
     }
 
-    fn handle_answer(&mut self, batch: Batch, told: &PartitionProduceResponse<'_>, now_ms: u64) {
+    fn handle_answer(&mut self, batch: Batch, told: &PartitionProduceResponse<'_>, trip: &Trip, now_ms: u64) {
         let code = told.error_code;
         if !code.is_known() {
             // ERR-5
@@ -102,6 +106,9 @@ impl SenderCore {
             }
             return;
         };
+        if code.is_error() {
+            self.note_trip(&batch, trip, now_ms);
+        }
         let state = self.state(&partition);
         let is_lowest = state.lowest().is_some_and(|e| Arc::ptr_eq(&e.completion, batch.completion()));
         let entry = state.entry(at);
@@ -137,14 +144,18 @@ impl SenderCore {
                     BatchResult::Acked { base_offset, log_append_time: told.log_append_time_ms },
                 );
             }
-            Verdict::Retry => self.retry(batch, code, told.error_message, now_ms),
+            Verdict::Retry => self.retry(batch, code, told.error_message, trip, now_ms),
             Verdict::RetryInNewEpoch => {
                 self.wants_new_epoch(&partition, Bump::Yes);
-                self.retry(batch, code, told.error_message, now_ms);
+                self.retry(batch, code, told.error_message, trip, now_ms);
             }
             Verdict::Split => self.split_batch(batch, told.error_message, now_ms),
             Verdict::Fail => {
                 let message = told.error_message.map(str::to_owned).or_else(|| advice(code));
+                let message = match self.slow_verdict(&batch, code, trip) {
+                    Some(slow) => Some(format!("{}; {slow}", message.as_deref().unwrap_or(code.message()))),
+                    None => message,
+                };
                 self.fail_batch(batch, Reason::Broker(code), message);
             }
             Verdict::FailRecords => self.fail_records(batch, told),
@@ -157,19 +168,24 @@ impl SenderCore {
     }
 
     /// The connection ended before the answer: it may have been written (CMPL-8).
-    fn handle_no_answer(&mut self, batch: Batch, code: ErrorCode, now_ms: u64) {
+    fn handle_no_answer(&mut self, batch: Batch, code: ErrorCode, trip: &Trip, now_ms: u64) {
         let Some((at, batch)) = self.take_back(batch) else { return };
+        self.note_trip(&batch, trip, now_ms);
         let entry = self.state(&batch.partition().clone()).entry(at);
         entry.may_be_written |= rules::holds(Rule::UnansweredIsUnknown);
         entry.last_error = Some(code);
         self.metadata.request_refresh();
         if self.may_retry(&batch, now_ms) {
-            self.retry(batch, code, None, now_ms);
+            self.retry(batch, code, None, trip, now_ms);
         } else if self.forced {
             let text = "the producer was closed before the answer came".into();
             self.fail_batch(batch, Reason::Closed, Some(text));
         } else {
-            self.fail_batch(batch, Reason::Broker(code), Some(unanswered(code).into()));
+            let text = match self.slow_verdict(&batch, code, trip) {
+                Some(slow) => format!("{}; {slow}", unanswered(code)),
+                None => unanswered(code).into(),
+            };
+            self.fail_batch(batch, Reason::Broker(code), Some(text));
         }
     }
 
@@ -184,17 +200,8 @@ impl SenderCore {
         age_ms < self.shared.config.delivery_timeout_ms && !self.forced && self.fatal.is_none()
     }
 
-    fn retry(&mut self, batch: Batch, code: ErrorCode, message: Option<&str>, now_ms: u64) {
-        // RTY-3
-        let left = self.shared.config.retries.saturating_sub(batch.attempts()).saturating_sub(1);
-        let partition = batch.partition();
-        warn!(
-            "Got error produce response on topic-partition {}-{}, retrying ({left} attempts left). Error: {code}. \
-             Error Message: {}",
-            partition.topic_name(),
-            partition.index(),
-            message.unwrap_or(code.message()),
-        );
+    fn retry(&mut self, batch: Batch, code: ErrorCode, message: Option<&str>, trip: &Trip, now_ms: u64) {
+        self.log_retry(&batch, code, message, trip, now_ms);
         let stats = &self.shared.stats;
         stats.batches_retried.fetch_add(1, Ordering::Relaxed);
         stats.records_retried.fetch_add(u64::from(batch.record_count()), Ordering::Relaxed);
@@ -274,7 +281,7 @@ impl SenderCore {
     pub(super) fn give_up_on_wire(
         &mut self,
         key: usize,
-        which: impl Fn(u64) -> bool,
+        which: impl Fn(&Entry) -> bool,
         reason: Reason,
         message: impl Fn() -> String,
     ) {
@@ -282,7 +289,7 @@ impl SenderCore {
         let Some(partition) = state.partition.clone() else { return };
         let chosen: Vec<Arc<Completion>> = state
             .unsettled()
-            .filter(|e| matches!(e.place, Place::OnWire) && which(e.created_ms))
+            .filter(|e| matches!(e.place, Place::OnWire) && which(e))
             .map(|e| e.completion.clone())
             .collect();
         if chosen.is_empty() {

@@ -107,6 +107,7 @@ impl SenderCore {
                 self.nodes.remove(&node);
             }
         }
+        self.ways.retain(|node, _| self.nodes.contains(node));
     }
 
     /// MET-12: only if there is something else to fall back from.

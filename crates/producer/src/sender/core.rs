@@ -20,6 +20,7 @@ use super::cluster::Asked;
 use super::idempotence::Idempotence;
 use super::partition::{PartitionState, Policy, Told};
 use super::request::{Body, Produce, ProduceTopic, Request};
+use super::slow::{Trip, Way};
 use crate::accumulator::{Batch, Gate, HeadInfo, Partition, Ready};
 use crate::delivery::Completion;
 use crate::metadata::{MetadataCore, Snapshot};
@@ -41,6 +42,16 @@ pub(crate) trait Links {
     fn least_loaded(&mut self, now_ms: u64) -> Option<i32>;
     /// Unanswered requests.
     fn in_flight(&self, node: i32) -> usize;
+    /// Of those, the ones of which the socket does not have all yet.
+    fn unwritten(&self, node: i32) -> usize {
+        let _ = node;
+        0
+    }
+    /// What a small request took there and back when the connection was made, if that is known.
+    fn round_trip_ms(&self, node: i32) -> Option<u64> {
+        let _ = node;
+        None
+    }
     /// Takes a request that is to be written. Gives it back if it cannot; nothing of it was written then.
     fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request>;
     /// Says where a broker listens.
@@ -96,7 +107,7 @@ pub(crate) struct SenderCore {
     /// Partitions with a bump pending, by key.
     pub(super) bumping: BTreeSet<u32>,
     /// The earliest moment at which a batch that was sent can reach its delivery timeout (ACC-24).
-    next_scan_ms: Option<u64>,
+    pub(super) next_scan_ms: Option<u64>,
     /// Reasons to have connections before any record asks for them: calls of `connect` with their topics (CON-8).
     warm_ups: Vec<(u64, Vec<Arc<str>>)>,
     /// Set while the producer closes: records that were not delivered are collected (FLU-6).
@@ -106,6 +117,8 @@ pub(crate) struct SenderCore {
     /// `close` ran out of time: what comes back is not sent again.
     pub(super) forced: bool,
     drained: Vec<Batch>,
+    /// What the sender knows of the way to each broker.
+    pub(super) ways: BTreeMap<i32, Way>,
     /// Empty between uses; only its memory is kept.
     pub(super) told: Vec<Told>,
     /// A broker named a new leader since the last pass (ERR-2).
@@ -136,6 +149,7 @@ impl SenderCore {
             given_up: Vec::new(),
             forced: false,
             drained: Vec::new(),
+            ways: BTreeMap::new(),
             told: Vec::new(),
             hinted: false,
             has_gone: false,
@@ -161,7 +175,7 @@ impl SenderCore {
         if self.shared.metadata.take_refresh_wanted() {
             self.metadata.request_refresh();
         }
-        self.expire(now_ms);
+        self.expire(links, now_ms);
         let was_hinted = std::mem::take(&mut self.hinted);
         if was_hinted || self.has_gone {
             self.set_nodes(links);
@@ -240,6 +254,7 @@ impl SenderCore {
         if let Err(error) = result {
             self.unreadable(node, &error, links, now_ms);
         }
+        self.ways.entry(node).or_default().last_answer_ms = now_ms;
     }
 
     /// acks=0: a request is written to the socket, and that is all there will be (SND-8).
@@ -414,7 +429,7 @@ impl SenderCore {
         let count = drained.len();
         for batch in drained.drain(..) {
             let Some(mut batch) = self.split_ahead(batch, now_ms) else { continue };
-            if !self.prepare(&mut batch, snapshot) {
+            if !self.prepare(&mut batch, node, snapshot, now_ms) {
                 // IDM-16
                 let text =
                     "an attempt got no answer, and the partition has gone on in a new producer epoch since";
@@ -446,7 +461,14 @@ impl SenderCore {
         let batches: usize = topics.iter().map(|t| t.batches.len()).sum();
         // SND-5
         let timeout_ms = config.request_timeout_ms.min(i32::MAX as u64) as i32;
-        let produce = Produce { acks: config.acks.id(), timeout_ms, topics };
+        let trip = Trip {
+            node,
+            sent_ms: now_ms,
+            ahead: links.in_flight(node),
+            round_trip_ms: links.round_trip_ms(node),
+            ..Trip::default()
+        };
+        let produce = Produce { acks: config.acks.id(), timeout_ms, trip, topics };
         match links.send(node, Request { version, body: Body::Produce(produce) }, now_ms) {
             Ok(()) => {
                 let stats = &self.shared.stats;
@@ -464,7 +486,7 @@ impl SenderCore {
     }
 
     /// ACC-18: pid, epoch and sequence. False if the batch ended instead.
-    fn prepare(&mut self, batch: &mut Batch, snapshot: &Snapshot) -> bool {
+    fn prepare(&mut self, batch: &mut Batch, node: i32, snapshot: &Snapshot, now_ms: u64) -> bool {
         let identity = self.idempotence.as_ref().and_then(Idempotence::current);
         let timeout_ms = self.shared.config.delivery_timeout_ms;
         let expiry_ms = batch.created_ms().saturating_add(timeout_ms);
@@ -482,7 +504,7 @@ impl SenderCore {
             Some(stamp) => {
                 // IDM-0
                 batch.set_stamp(stamp);
-                state.register(batch);
+                state.register(batch, node, now_ms);
                 true
             }
             None => false,
@@ -545,47 +567,6 @@ impl SenderCore {
 impl SenderCore {
     // ---------------------------------------------------------------------------------------------- time
 
-    /// ACC-24: batches that have reached `delivery.timeout.ms`, in flight and queued.
-    fn expire(&mut self, now_ms: u64) {
-        let timeout_ms = self.shared.config.delivery_timeout_ms;
-        if self.next_scan_ms.is_some_and(|at| at <= now_ms) && rules::holds(Rule::ExpiryInFlight) {
-            for key in 0..self.partitions.len() {
-                let too_old = |created_ms: u64| now_ms.saturating_sub(created_ms) >= timeout_ms;
-                let text = || {
-                    format!(
-                        "delivery.timeout.ms ({timeout_ms} ms) has passed since batch creation, and the request that carries the \
-                         batch is not answered"
-                    )
-                };
-                self.give_up_on_wire(key, too_old, Reason::Expired, text);
-            }
-            let oldest = self.partitions.iter().flat_map(PartitionState::entries).map(|e| e.created_ms).min();
-            // What is back in its queue is found there.
-            self.next_scan_ms = oldest.map(|at| at.saturating_add(timeout_ms).max(now_ms + 1));
-        }
-        let mut expired = Vec::new();
-        self.shared.accumulator.expire(now_ms, &mut expired);
-        for batch in expired {
-            let partition = batch.partition();
-            let text = format!(
-                "Expiring {} record(s) for {}-{}: {} ms has passed since batch creation",
-                batch.record_count(),
-                partition.topic_name(),
-                partition.index(),
-                now_ms.saturating_sub(batch.created_ms()),
-            );
-            let partition = partition.clone();
-            let state = self.state(&partition);
-            let last_error = state.find(batch.completion()).and_then(|at| state.entry(at).last_error);
-            let text = match (last_error, self.shared.trouble()) {
-                (Some(code), _) => format!("{text}; its last attempt ended with {code}"),
-                (None, Some(trouble)) => format!("{text}; {trouble}"),
-                (None, None) => text,
-            };
-            self.fail_batch(batch, Reason::Expired, Some(text));
-        }
-    }
-
     /// SND-3, ACC-17: the next moment with something to do; never now, or the loop would spin.
     fn next_ms(&self, now_ms: u64, next_check_ms: Option<u64>, blocked: bool) -> Option<u64> {
         let config = &self.shared.config;
@@ -606,6 +587,8 @@ impl SenderCore {
     fn throttle(&mut self, links: &mut dyn Links, node: i32, throttle_ms: i32, is_ours: bool, now_ms: u64) {
         if let (true, Ok(ms @ 1..)) = (is_ours, u64::try_from(throttle_ms)) {
             debug!("broker {node} asks for {ms} ms without requests");
+            let way = self.ways.entry(node).or_default();
+            (way.throttle_ms, way.throttled_until_ms) = (ms, way.throttled_until_ms.max(now_ms + ms));
             links.throttle(node, now_ms + ms, now_ms);
         }
     }

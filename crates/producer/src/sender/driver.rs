@@ -139,10 +139,19 @@ impl Links for NetLinks<'_> {
         self.network.in_flight(node)
     }
 
+    fn unwritten(&self, node: i32) -> usize {
+        self.network.unwritten(node)
+    }
+
+    fn round_trip_ms(&self, node: i32) -> Option<u64> {
+        self.network.round_trip_ms(node)
+    }
+
     fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request> {
         let correlation_id = self.network.next_correlation_id(node);
         let (api, version) = (request.api(), request.version);
-        let framed = request.frame(correlation_id, self.client_id).map_err(|(request, error)| {
+        let framed = request.frame(correlation_id, self.client_id).map_err(|refused| {
+            let (request, error) = *refused;
             error!("a {} request cannot be encoded: {error}", api.name());
             request
         })?;

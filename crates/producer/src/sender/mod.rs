@@ -5,9 +5,11 @@
 //! * `cluster`: what it asks of the cluster: metadata, the producer id and its epoch.
 //! * `answers`: what comes back: batches end or are sent again.
 //! * `partition`: what is known of the batches of one partition between their first request and their end.
+//! * `expiry`: batches whose time is over, and the log lines of those that take long.
 //! * `idempotence`: producer id, epoch, sequence arithmetic (IDM-0 to IDM-16).
 //! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
 //! * `split`: batches that a broker found too large are sent again in parts (ACC-22).
+//! * `slow`: where a batch's time went, and what would help; a pure function.
 //! * `request`: requests as the core hands them out, and their frames.
 //! * `turn`: one turn of the sender's loop, with what other threads asked for: the driver but for its sockets and clock.
 //! * `driver`: the thread that owns the sockets and the clock.
@@ -26,6 +28,7 @@ pub(crate) mod core;
 pub(crate) mod driver;
 #[cfg(test)]
 mod ends_tests;
+mod expiry;
 mod idempotence;
 #[cfg(test)]
 mod odd_tests;
@@ -34,6 +37,9 @@ mod partition;
 mod properties;
 pub(crate) mod request;
 mod retry;
+mod slow;
+#[cfg(test)]
+mod slow_tests;
 mod split;
 #[cfg(test)]
 mod split_tests;

@@ -11,6 +11,7 @@ use rohrpost_protocol::{ErrorCode, Uuid};
 use rohrpost_record::Stamp;
 
 use super::idempotence::{Identity, is_before, sequence_after};
+use super::slow::Times;
 use crate::accumulator::{Batch, HeadInfo, Partition, SplitPart};
 use crate::delivery::Completion;
 use crate::outcome::BatchResult;
@@ -30,6 +31,11 @@ pub(super) struct Entry {
     pub(super) resequenced: u32,
     /// What its last attempt ended with.
     pub(super) last_error: Option<ErrorCode>,
+    /// The broker of its last request.
+    pub(super) node: i32,
+    /// Where its time went until `since_ms`, when it came to where it is now.
+    pub(super) times: Times,
+    pub(super) since_ms: u64,
 }
 
 // A handful per partition, and moved once: a box per batch would cost more than the room it saves.
@@ -170,10 +176,12 @@ impl PartitionState {
     }
 
     /// A batch goes out: it has an entry from now on.
-    pub(super) fn register(&mut self, batch: &Batch) {
+    pub(super) fn register(&mut self, batch: &Batch, node: i32, now_ms: u64) {
         self.on_wire += 1;
         let at = self.entry_of(batch);
         let entry = &mut self.entries[at];
+        entry.times.left_queue(now_ms.saturating_sub(entry.since_ms), entry.attempts == 0);
+        (entry.node, entry.since_ms) = (node, now_ms);
         entry.stamp = batch.stamp();
         entry.place = Place::OnWire;
         entry.attempts += 1;
@@ -191,6 +199,9 @@ impl PartitionState {
                 attempts: 0,
                 resequenced: 0,
                 last_error: None,
+                node: -1,
+                times: Times::default(),
+                since_ms: batch.created_ms(),
             });
             self.entries.len() - 1
         })
@@ -210,6 +221,9 @@ impl PartitionState {
             attempts: whole.attempts,
             resequenced: 0,
             last_error: whole.last_error,
+            node: whole.node,
+            times: whole.times,
+            since_ms: whole.since_ms,
         }));
         self.entries.extend(behind);
     }

@@ -12,6 +12,7 @@ use rohrpost_protocol::messages::{
 };
 use rohrpost_protocol::{ApiKey, EncodeError, Gap, Records, Uuid, encode_request};
 
+use super::slow::Trip;
 use crate::accumulator::Batch;
 use crate::metadata::Question;
 
@@ -31,6 +32,7 @@ pub(crate) enum Body {
 pub(crate) struct Produce {
     pub(crate) acks: i16,
     pub(crate) timeout_ms: i32,
+    pub(crate) trip: Trip,
     pub(crate) topics: Vec<ProduceTopic>,
 }
 
@@ -60,12 +62,15 @@ impl Request {
 
     /// Writes the frame; the batches stay where they are.
     pub(crate) fn frame(
-        self,
+        mut self,
         correlation_id: i32,
         client_id: &str,
-    ) -> Result<Framed, (Request, EncodeError)> {
+    ) -> Result<Framed, Box<(Request, EncodeError)>> {
         let version = self.version;
         let client_id = Some(client_id);
+        if let Body::Produce(produce) = &mut self.body {
+            produce.trip.correlation_id = correlation_id;
+        }
         let encoded = match &self.body {
             Body::Produce(produce) => encode_request(&produce.message(), version, correlation_id, client_id),
             Body::Metadata(question) => {
@@ -86,7 +91,7 @@ impl Request {
                 let (head, gaps) = encoder.into_parts();
                 Ok(Framed { request: self, head, gaps })
             }
-            Err(error) => Err((self, error)),
+            Err(error) => Err(Box::new((self, error))),
         }
     }
 }
@@ -145,6 +150,12 @@ impl rohrpost_net::Outgoing for Framed {
         }
         if at < self.head.len() {
             out.push(IoSlice::new(&self.head[at..]));
+        }
+    }
+
+    fn note_written(&mut self, now_ms: u64) {
+        if let Body::Produce(produce) = &mut self.request.body {
+            produce.trip.written_ms = Some(now_ms);
         }
     }
 

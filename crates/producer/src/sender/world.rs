@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use rohrpost_net::Outgoing;
 use rohrpost_protocol::messages::{
     BatchIndexAndErrorMessage, InitProducerIdResponse, LeaderIdAndEpoch, MetadataResponse,
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic, NodeEndpoint,
@@ -38,6 +39,9 @@ pub(super) struct ToyLinks {
     pub(super) throttled: BTreeMap<i32, u64>,
     pub(super) produce_max: i16,
     pub(super) disconnects: Vec<i32>,
+    /// Their sockets take nothing.
+    pub(super) stuck: BTreeSet<i32>,
+    pub(super) round_trip_ms: Option<u64>,
     /// They are ready, and refuse what they are given, as when a connection ends at that moment.
     pub(super) refusing: BTreeSet<i32>,
     max_in_flight: usize,
@@ -59,6 +63,8 @@ pub(super) struct ToyCluster {
     pub(super) message_max_bytes: Option<usize>,
     /// How often that was too little.
     pub(super) too_large: usize,
+    /// What answers to Produce ask for (SND-7).
+    pub(super) throttle_ms: i32,
 }
 
 pub(super) struct ToyTopic {
@@ -129,6 +135,8 @@ impl World {
             throttled: BTreeMap::new(),
             produce_max: 13,
             disconnects: Vec::new(),
+            stuck: BTreeSet::new(),
+            round_trip_ms: None,
             refusing: BTreeSet::new(),
             max_in_flight,
         };
@@ -479,14 +487,25 @@ impl Links for ToyLinks {
         self.nodes.get(&node).map_or(0, VecDeque::len)
     }
 
+    fn unwritten(&self, node: i32) -> usize {
+        if self.stuck.contains(&node) { self.in_flight(node) } else { 0 }
+    }
+
+    fn round_trip_ms(&self, _node: i32) -> Option<u64> {
+        self.round_trip_ms
+    }
+
     fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request> {
         if !self.ready(node, now_ms) || self.refusing.contains(&node) {
             return Err(request);
         }
         // The frame must be possible, whatever is in the request.
         if let Some(requests) = self.nodes.get_mut(&node) {
-            let framed =
-                request.frame(1, "toy").map_err(|(_, error)| error).expect("the request can be encoded");
+            let mut framed =
+                request.frame(1, "toy").map_err(|refused| refused.1).expect("the request can be encoded");
+            if !self.stuck.contains(&node) {
+                framed.note_written(now_ms);
+            }
             requests.push_back(framed.request);
         }
         Ok(())
@@ -577,6 +596,7 @@ fn produce_answer(request: &Request, answers: &[(WireBatch, Answer)], cluster: &
     });
     let answer = ProduceResponse {
         responses: responses.collect(),
+        throttle_time_ms: cluster.throttle_ms,
         node_endpoints: if request.version >= 10 { node_endpoints.collect() } else { Vec::new() },
         ..Default::default()
     };
