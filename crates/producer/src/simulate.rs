@@ -68,6 +68,10 @@ impl Outgoing for Frame {
     fn expects_response(&self) -> bool {
         self.0.expects_response()
     }
+
+    fn note_written(&mut self, now_ms: u64) {
+        self.0.note_written(now_ms);
+    }
 }
 
 /// The sender, played by the caller.
@@ -208,7 +212,7 @@ impl<N: Network> Links for SimLinks<'_, N> {
     fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request> {
         let correlation_id = self.network.next_correlation_id();
         let (api, version) = (request.api(), request.version);
-        let framed = request.frame(correlation_id, self.client_id).map_err(|(request, _)| request)?;
+        let framed = request.frame(correlation_id, self.client_id).map_err(|refused| refused.0)?;
         let to_send = ToSend { frame: Frame(framed), api, version, correlation_id };
         self.network.send(node, to_send, now_ms).map_err(|frame| frame.0.request)
     }
