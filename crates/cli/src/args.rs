@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Broker(Broker),
     /// Measure how fast records go in and out, and what they cost
     Perf(crate::perf::args::Perf),
+    /// Send records that carry their identity, read them back, and hold each outcome against the log
+    Verify(crate::verify::args::Verify),
     /// Look at a broker's files: print them, check them
     Log(crate::log::args::Log),
     /// Print a completion script for a shell

@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Consume) -> Result<(), Failure> {
     let target = Target::open(&options.cluster)?;
     let result = connect(&target.bootstrap_servers).and_then(|client| {
         let out = Output::new(options.format, options.max);
-        Reader::open(client, options, out)?.read().map(drop)
+        Reader::open(client, options, out)?.read()
     });
     let closed = target.close();
     result.and(closed)
@@ -48,11 +48,15 @@ pub(crate) trait Sink {
     fn write(&mut self, topic: &str, partition: i32, record: &Record<'_>) -> Result<(), Failure>;
     /// There may be a pause now.
     fn flush(&mut self) -> Result<(), Failure>;
+    /// Ctrl-C asks it to end.
+    fn is_interrupted(&self) -> bool {
+        interrupt::count() > 0
+    }
 }
 
 /// What is read, how far, and where it goes.
-pub(crate) struct Reader<'a, S> {
-    options: &'a Consume,
+pub(crate) struct Reader<S> {
+    topic: String,
     client: Client,
     topic_id: Uuid,
     positions: BTreeMap<i32, Position>,
@@ -60,14 +64,15 @@ pub(crate) struct Reader<'a, S> {
     scratch: Vec<u8>,
 }
 
-struct Position {
-    next_offset: i64,
+/// How far a partition is read, and how far it is to be read.
+pub(crate) struct Position {
+    pub(crate) next_offset: i64,
     /// With `--until-end`: where the partition ended at the start.
-    end_offset: Option<i64>,
+    pub(crate) end_offset: Option<i64>,
 }
 
-impl<'a, S: Sink> Reader<'a, S> {
-    pub(crate) fn open(mut client: Client, options: &'a Consume, out: S) -> Result<Reader<'a, S>, Failure> {
+impl<S: Sink> Reader<S> {
+    pub(crate) fn open(mut client: Client, options: &Consume, out: S) -> Result<Reader<S>, Failure> {
         let topic = options.topic.as_str();
         let metadata = client.metadata(Some(&[topic])).map_err(Failure::start)?;
         let all = partitions_of(&metadata, topic)?;
@@ -102,7 +107,23 @@ impl<'a, S: Sink> Reader<'a, S> {
                 .insert(partition, Position { next_offset, end_offset: options.until_end.then_some(end) });
         }
         let topic_id = metadata.topic(topic).map(|topic| topic.id).unwrap_or_default();
-        Ok(Reader { options, client, topic_id, positions, out, scratch: Vec::new() })
+        Ok(Reader::at(client, topic, topic_id, positions, out))
+    }
+
+    /// Reads these partitions from these positions on.
+    pub(crate) fn at(
+        client: Client,
+        topic: &str,
+        topic_id: Uuid,
+        positions: BTreeMap<i32, Position>,
+        out: S,
+    ) -> Reader<S> {
+        Reader { topic: topic.to_owned(), client, topic_id, positions, out, scratch: Vec::new() }
+    }
+
+    /// What it read with, and where records went.
+    pub(crate) fn into_parts(self) -> (Client, S) {
+        (self.client, self.out)
     }
 
     /// How many partitions it reads.
@@ -110,9 +131,9 @@ impl<'a, S: Sink> Reader<'a, S> {
         self.positions.len()
     }
 
-    /// Reads to the end, or for ever; gives the sink back.
-    pub(crate) fn read(mut self) -> Result<S, Failure> {
-        while interrupt::count() == 0 && !self.out.is_done() {
+    /// Reads to the end, or for ever. After an error it may be called again, and goes on where it was.
+    pub(crate) fn read(&mut self) -> Result<(), Failure> {
+        while !self.out.is_interrupted() && !self.out.is_done() {
             self.positions.retain(|_, at| at.end_offset.is_none_or(|end| at.next_offset < end));
             if self.positions.is_empty() {
                 break;
@@ -129,14 +150,13 @@ impl<'a, S: Sink> Reader<'a, S> {
                 }
             }
         }
-        self.out.flush()?;
-        Ok(self.out)
+        self.out.flush()
     }
 
     fn by_leader(&mut self) -> Result<BTreeMap<NodeId, Vec<i32>>, Failure> {
         let mut by_leader = BTreeMap::<NodeId, Vec<i32>>::new();
         for &partition in self.positions.keys() {
-            let leader = self.client.leader(&self.options.topic, partition).map_err(Failure::run)?;
+            let leader = self.client.leader(&self.topic, partition).map_err(Failure::run)?;
             by_leader.entry(leader).or_default().push(partition);
         }
         Ok(by_leader)
@@ -153,7 +173,7 @@ impl<'a, S: Sink> Reader<'a, S> {
             })
         });
         let topic = FetchTopic {
-            topic: &self.options.topic,
+            topic: &self.topic,
             topic_id: self.topic_id,
             partitions: partitions.collect(),
             ..Default::default()
@@ -187,7 +207,7 @@ impl<'a, S: Sink> Reader<'a, S> {
     }
 
     fn take_partition(&mut self, data: &PartitionData<'_>) -> Result<(), Failure> {
-        let topic = &self.options.topic;
+        let topic = &self.topic;
         let partition = data.partition_index;
         let Some(at) = self.positions.get_mut(&partition) else { return Ok(()) };
         match data.error_code {
@@ -243,8 +263,9 @@ impl<'a, S: Sink> Reader<'a, S> {
         Ok(())
     }
 
-    fn new_leaders(&mut self) {
-        self.client.forget_leaders(&self.options.topic);
+    /// Who leads is asked anew, in a moment.
+    pub(crate) fn new_leaders(&mut self) {
+        self.client.forget_leaders(&self.topic);
         // an election takes a moment; nothing tells when it is over
         std::thread::sleep(LEADER_BACKOFF);
     }

@@ -1,4 +1,4 @@
-//! The `rohrpost` command: produce, consume, topics, broker, perf, log.
+//! The `rohrpost` command: produce, consume, topics, broker, perf, verify, log.
 //!
 //! Data goes to standard output, everything else to standard error. Exit status: 0, all went well (for `produce`: every
 //! record is acknowledged and, on the embedded broker, synced to disk); 1, the command ran and something failed;
@@ -17,6 +17,7 @@ mod perf;
 mod produce;
 mod terminal;
 mod topics;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Topics(options) => topics::run(&options),
         Command::Broker(options) => broker::run(&options),
         Command::Perf(options) => perf::run(&options),
+        Command::Verify(options) => verify::run(&options),
         Command::Log(options) => log::run(&options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::pages(&options),

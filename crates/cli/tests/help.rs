@@ -97,7 +97,7 @@ fn every_example_runs() {
     let mut ran = 0;
     let mut all = commands();
     // in the order in which a reader would try them: what is written first can then be read
-    let order = ["produce", "consume", "topics", "log", "perf", "broker", "completions", "man"];
+    let order = ["produce", "consume", "topics", "log", "perf", "verify", "broker", "completions", "man"];
     all.sort_by_key(|(path, _)| {
         let command = path.first().map_or("", String::as_str);
         (order.iter().position(|known| *known == command), path.len(), path.clone())

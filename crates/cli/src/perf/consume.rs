@@ -34,12 +34,13 @@ pub(super) fn run(options: &PerfConsume) -> Result<(), Failure> {
         format: OutputFormat::Text,
     };
     let counter = Counter { records: 0, bytes: 0, left: options.records.unwrap_or(u64::MAX) };
-    let reader = Reader::open(connect(&options.bootstrap_server)?, &reading, counter)?;
+    let mut reader = Reader::open(connect(&options.bootstrap_server)?, &reading, counter)?;
     let partitions = reader.partitions();
     let (start, cpu) = (Instant::now(), Cpu::now());
-    let Counter { records, bytes, left } = reader.read()?;
+    reader.read()?;
     let seconds = start.elapsed().as_secs_f64();
     let cpu = Cpu::now().zip(cpu).map(|(now, before)| now.since(before));
+    let (_, Counter { records, bytes, left }) = reader.into_parts();
     let figures =
         Figures { topic: options.topic.clone(), partitions, ..Figures::new(records, bytes, seconds, cpu) };
     let text = if options.json {

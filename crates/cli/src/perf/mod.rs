@@ -8,7 +8,7 @@ pub(crate) mod args;
 mod consume;
 mod figures;
 mod latency;
-mod pace;
+pub(crate) mod pace;
 mod payload;
 mod plot;
 mod produce;

@@ -13,18 +13,18 @@ const NEARLY: f64 = 1e-6;
 
 /// An even pace.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     per_second: f64,
 }
 
 impl Pace {
     /// So many records per second.
-    pub(super) fn new(per_second: f64) -> Pace {
+    pub(crate) fn new(per_second: f64) -> Pace {
         Pace { per_second }
     }
 
     /// How many records are due by `elapsed`: the first one at once.
-    pub(super) fn due(self, elapsed: Duration) -> u64 {
+    pub(crate) fn due(self, elapsed: Duration) -> u64 {
         let seconds = elapsed.as_secs_f64();
         let seconds = if self.is_grouped() {
             (seconds * TICKS_PER_SECOND + NEARLY).floor() / TICKS_PER_SECOND
@@ -35,7 +35,7 @@ impl Pace {
     }
 
     /// When record `number`, counted from 0, is due.
-    pub(super) fn due_at(self, number: u64) -> Duration {
+    pub(crate) fn due_at(self, number: u64) -> Duration {
         let seconds = number as f64 / self.per_second;
         Duration::from_secs_f64(if self.is_grouped() {
             (seconds * TICKS_PER_SECOND - NEARLY).ceil().max(0.0) / TICKS_PER_SECOND
