@@ -4,12 +4,13 @@
 //! waits are three views of it, so that nothing is allocated, sent or woken per record that nobody asked for. A completion
 //! holds no buffer memory: handles are the caller's, and outlive the batch. [`split`] is for batches that become several.
 
+mod callback;
 mod handle;
+mod outlet;
 mod split;
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,10 +19,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::callback::Callbacks;
+pub(crate) use self::callback::{Callback, Notify, charged_bytes, run_callback};
 use self::handle::HandleCount;
 pub(crate) use self::handle::{Handle, Stock};
+pub use self::outlet::Job;
+pub(crate) use self::outlet::{Executor, Outlet};
 use self::split::{Orphans, Split};
-use crate::accumulator::{Charge, Partition, Pool};
+use crate::accumulator::{Ending, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
 use crate::rules::{self, Rule};
 use crate::wait;
@@ -260,21 +265,6 @@ impl PlaceInBatch {
     }
 }
 
-/// A user's callback; runs exactly once (CMPL-3, CMPL-5).
-pub(crate) type Callback = Box<dyn FnOnce(Result<Delivered, DeliveryError>) + Send>;
-
-/// A batch's callbacks, and the memory they are charged for: in steps, so that the pool is asked once for many.
-#[derive(Default)]
-struct Callbacks {
-    entries: Vec<(Callback, PlaceInBatch)>,
-    bytes: usize,
-    charged: usize,
-    charges: Vec<Charge>,
-}
-
-/// Step in which callbacks are charged to `buffer.memory`.
-const CALLBACK_STEP: usize = 1024;
-
 /// The shared end of a batch's records.
 pub(crate) struct Completion {
     partition: Arc<Partition>,
@@ -323,23 +313,19 @@ impl Completion {
         self.records.store(records, Ordering::Release);
     }
 
-    /// Charges a callback that holds `bytes` itself. `false`: there is no room, and nothing was charged.
+    /// Charges a callback ([`charged_bytes`]). `false`: there is no room, and nothing was charged.
     pub(crate) fn charge_callback(&self, bytes: usize, pool: &Pool, force: bool) -> bool {
-        let mut callbacks = self.callbacks.lock();
-        let needed = callbacks.bytes + bytes + std::mem::size_of::<(Callback, PlaceInBatch)>();
-        if needed > callbacks.charged {
-            let step = (needed - callbacks.charged).next_multiple_of(CALLBACK_STEP).min(pool.total());
-            let Some(charge) = pool.charge(step, force) else { return false };
-            callbacks.charges.push(charge);
-            callbacks.charged += step;
-        }
-        callbacks.bytes = needed;
-        true
+        self.callbacks.lock().charge(bytes, pool, force)
     }
 
     /// Keeps a callback for the record at `place`; called under the partition's lock, so they stand in append order (CMPL-3).
     pub(crate) fn push_callback(&self, callback: Callback, place: PlaceInBatch) {
-        self.callbacks.lock().entries.push((callback, place));
+        self.callbacks.lock().push(callback, place);
+    }
+
+    /// acks=0, and written to the socket.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        matches!(self.result.get(), Some(BatchResult::HandedOver))
     }
 
     /// Gives all records of the batch their outcome. The first one wins; later ones change nothing (ACC-26).
@@ -348,47 +334,46 @@ impl Completion {
     pub(crate) fn resolve(self: &Arc<Self>, result: BatchResult) -> bool {
         let records = u64::from(self.records.load(Ordering::Acquire));
         let failed = matches!(result, BatchResult::Failed(_));
-        let kind = (&result).into();
+        let ending = (&result).into();
         debug_assert!(self.split.get().is_none(), "the parts of a split batch have the outcomes");
         if let Err(result) = self.result.set(result) {
             self.log_second_result(&result);
             return false;
         }
+        let ledger = self.partition.ledger();
         // CMPL-1: futures first, then callbacks.
         let woken = self.wakers.lock().close();
         let callbacks = std::mem::take(&mut *self.callbacks.lock());
         if failed {
             // A handle dropped at this very moment may be missed or counted twice; the number feeds a warning.
             let handles = self.handles() as u64;
-            let unseen = records.saturating_sub(callbacks.entries.len() as u64);
+            let unseen = records.saturating_sub(callbacks.callers() as u64);
             let unseen = match &self.orphans {
                 None => unseen.saturating_sub(handles),
                 Some(orphans) => orphans.claim(unseen), // not every handle has come here yet
             };
-            self.partition.ledger().count_unseen(unseen);
+            ledger.count_unseen(unseen);
         }
+        ledger.count(ending, records);
         if rules::every(Rule::EveryWaiter, 20) {
-            self.partition.ledger().wake(woken);
+            ledger.wake(woken);
         }
-        if !callbacks.entries.is_empty() {
-            self.partition.ledger().wake_held(); // a callback may take its time
+        if callbacks.entries.is_empty() {
+            ledger.close_batch(self.generation, ending, records);
+            return true;
         }
-        if let Some(charge) = callbacks.charges.first() {
-            charge.hand_on(); // a callback may wait for someone who waits for room
-        }
-        self.run(callbacks);
-        self.partition.ledger().close_batch(self.generation, kind, records);
+        ledger.wake_held(); // a callback may take its time
+        callbacks.hand_on();
+        ledger.outlet.tell(self, callbacks, ending, records);
         true
     }
 
-    fn run(self: &Arc<Self>, callbacks: Callbacks) {
-        let Some(result) = self.result.get() else { return };
-        for (callback, place) in callbacks.entries {
-            let outcome = self.outcome(result, self.handle(), place);
-            if rules::every(Rule::EveryCallback, 50) {
-                run_callback(callback, outcome);
-            }
+    /// Runs the callbacks; then, and not before, the batch is complete for those who flush (FLU-1).
+    fn run(self: &Arc<Self>, callbacks: Callbacks, ending: Ending, records: u64) {
+        if let Some(result) = self.result.get() {
+            callbacks.run(|| self.handle(), |handle, place| self.outcome(result, handle, place));
         }
+        self.partition.ledger().close_batch(self.generation, ending, records);
     }
 
     fn outcome(
@@ -442,13 +427,6 @@ impl Completion {
     fn forget_waker(&self, slot: u32) {
         let old = self.wakers.lock().remove(slot);
         drop(old);
-    }
-}
-
-/// Runs one callback; its panic is logged and stays there (CMPL-4).
-pub(crate) fn run_callback(callback: Callback, outcome: Result<Delivered, DeliveryError>) {
-    if catch_unwind(AssertUnwindSafe(|| wait::as_callback(|| callback(outcome)))).is_err() {
-        tracing::error!("a delivery callback panicked; the record's outcome is not affected");
     }
 }
 

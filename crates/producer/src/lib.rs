@@ -62,6 +62,7 @@
 mod accumulator;
 mod config;
 mod delivery;
+mod interceptor;
 #[cfg(feature = "measure")]
 #[doc(hidden)]
 pub mod measured;
@@ -85,7 +86,8 @@ mod wait;
 
 pub use self::accumulator::FlushReport;
 pub use self::config::{Acks, Address, Compression, Config, ConfigError, ConfigErrors, ProducerBuilder};
-pub use self::delivery::{Delivery, WaitError};
+pub use self::delivery::{Delivery, Job, WaitError};
+pub use self::interceptor::{Acknowledgement, Interceptor, InterceptorSettings};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::producer::{
     BuildError, CloseReport, FlushError, Metrics, PartitionInfo, Producer, Undelivered,

@@ -35,6 +35,13 @@ pub struct Delivered {
 }
 
 impl Delivered {
+    /// Whether a broker acknowledged the record. If not, acks=0: it was handed over to the socket, and nothing more is known
+    /// (CMPL-8).
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        !self.completion.is_handed_over()
+    }
+
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &str {
@@ -97,7 +104,11 @@ pub struct DeliveryError {
 #[derive(Clone)]
 enum Place {
     Batch(Handle),
-    Topic(Option<Arc<str>>),
+    /// Never accepted: what the record itself names.
+    Named {
+        topic: Option<Arc<str>>,
+        partition: Option<i32>,
+    },
 }
 
 impl DeliveryError {
@@ -106,15 +117,24 @@ impl DeliveryError {
     }
 
     /// For the callback of a record that was not accepted (CMPL-5, API-7).
-    pub(crate) fn refused(topic: Option<&str>, refusal: &Refusal) -> DeliveryError {
+    pub(crate) fn refused(topic: Option<&str>, partition: Option<i32>, refusal: &Refusal) -> DeliveryError {
+        DeliveryError::not_accepted(topic.map(Arc::from), partition, refusal.to_string())
+    }
+
+    /// For the interceptors of a record whose `send` was dropped while it waited (INT-3).
+    pub(crate) fn abandoned(topic: Option<Arc<str>>, partition: Option<i32>) -> DeliveryError {
+        DeliveryError::not_accepted(topic, partition, "the send was given up before it was done".into())
+    }
+
+    fn not_accepted(topic: Option<Arc<str>>, partition: Option<i32>, message: String) -> DeliveryError {
         let failure = BatchFailure {
             outcome: Outcome::NotWritten,
             reason: Reason::Refused,
-            message: Some(refusal.to_string()),
+            message: Some(message),
             record_errors: Vec::new(),
             attempts: 0,
         };
-        DeliveryError { failure: Arc::new(failure), place: Place::Topic(topic.map(Arc::from)), index: 0 }
+        DeliveryError { failure: Arc::new(failure), place: Place::Named { topic, partition }, index: 0 }
     }
 
     /// Whether the record may be in the log (CMPL-8).
@@ -166,7 +186,7 @@ impl DeliveryError {
     pub fn topic(&self) -> Option<&str> {
         match &self.place {
             Place::Batch(completion) => Some(completion.partition().topic_name()),
-            Place::Topic(topic) => topic.as_deref(),
+            Place::Named { topic, .. } => topic.as_deref(),
         }
     }
 
@@ -175,7 +195,7 @@ impl DeliveryError {
     pub fn partition(&self) -> Option<i32> {
         match &self.place {
             Place::Batch(completion) => Some(completion.partition().index()),
-            Place::Topic(_) => None,
+            Place::Named { partition, .. } => *partition,
         }
     }
 
@@ -245,7 +265,7 @@ pub enum Reason {
     Encoding,
     /// The producer met an error that ends it: authorization, fencing, an unsupported version.
     Fatal(ErrorCode),
-    /// The record was never accepted. Only callbacks see this; the call's own error has the details (CMPL-5).
+    /// The record was never accepted. Only callbacks and interceptors see this; the call's own error has the details (CMPL-5).
     Refused,
 }
 

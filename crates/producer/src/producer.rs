@@ -16,7 +16,7 @@ use tracing::warn;
 
 pub use self::close::{CloseReport, Undelivered};
 pub use self::metrics::Metrics;
-pub(crate) use self::shared::Shared;
+pub(crate) use self::shared::{Attached, Shared};
 use self::wait::{MetadataChange, within};
 use crate::accumulator::FlushReport;
 use crate::config::{Config, ConfigErrors, ProducerBuilder};
@@ -227,8 +227,10 @@ impl Producer {
         Metrics::of(self.shared())
     }
 
-    pub(crate) fn start(config: Config) -> Result<Producer, BuildError> {
-        let shared = Arc::new(Shared::new(config, fastrand::u64(..)));
+    pub(crate) fn start(config: Config, attached: Attached) -> Result<Producer, BuildError> {
+        let mut shared = Shared::new(config, fastrand::u64(..));
+        shared.attach(attached);
+        let shared = Arc::new(shared);
         driver::spawn(&shared).map_err(BuildError::Io)?;
         Ok(Producer { handle: Arc::new(Handle { shared }) })
     }

@@ -16,6 +16,8 @@
 
 mod checks;
 mod future;
+#[cfg(test)]
+mod interceptor_tests;
 mod permit;
 mod place;
 #[cfg(test)]

@@ -101,7 +101,8 @@ pub enum Step {
 /// # Errors
 /// Every mistake in the configuration.
 pub fn producer(builder: &ProducerBuilder, seed: u64) -> Result<(Producer, Sender), ConfigErrors> {
-    let shared = Shared::seeded(builder.check()?, seed);
+    let mut shared = Shared::seeded(builder.check()?, seed);
+    shared.attach(builder.attached());
     let woken = Arc::new(AtomicBool::new(false));
     let flag = woken.clone();
     shared.sender.set_waker(move || flag.store(true, Ordering::Relaxed));

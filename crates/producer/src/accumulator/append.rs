@@ -11,7 +11,7 @@ use super::pool::Chunk;
 use super::queue::{Partition, Queue, TopicState};
 use super::split::BatchId;
 use super::{Accumulator, codec_pool};
-use crate::delivery::{Callback, Delivery, PlaceInBatch};
+use crate::delivery::{Callback, Delivery, PlaceInBatch, charged_bytes};
 use crate::partitioner;
 use crate::record::Record;
 use crate::rules::{self, Rule};
@@ -20,7 +20,7 @@ use crate::time::Clock;
 /// What came of an append.
 #[derive(Debug)]
 pub(crate) enum Append {
-    /// The record is accepted. No handle if it has a callback.
+    /// The record is accepted. No handle if it has a callback of its caller.
     Done(Option<Delivery>),
     /// The topic is not known.
     Cold,
@@ -40,6 +40,8 @@ pub(crate) struct Candidate<'a> {
     /// The record's size estimate (PRE-5).
     pub(crate) size: usize,
     pub(crate) callback: Option<Callback>,
+    /// Of an accepted record with interceptors: what the caller gave. Starts as `None`.
+    pub(crate) original: Option<Box<Record>>,
     /// Memory reserved for it, at least `size` bytes.
     pub(crate) granted: Option<Chunk>,
     /// It need not go behind waiters: it is the first of them, or it has a permit.
@@ -371,7 +373,7 @@ impl Drop for Submit<'_> {
 }
 
 fn callback_bytes(candidate: &Candidate<'_>) -> usize {
-    candidate.callback.as_ref().map_or(0, |callback| std::mem::size_of_val(&**callback))
+    candidate.callback.as_ref().map_or(0, charged_bytes)
 }
 
 /// The record is in: its handle, or its callback to the batch.
@@ -385,9 +387,11 @@ fn hand_out(
     let place = place_of(candidate.record, index, timestamp);
     match candidate.callback.take() {
         None => Some(Delivery::new(batch.handle(), place)),
-        Some(callback) => {
+        Some(mut callback) => {
+            candidate.original = callback.take_original(); // it is dropped without the lock
+            let delivery = (!callback.is_callers()).then(|| Delivery::new(batch.handle(), place));
             batch.completion.push_callback(callback, place);
-            None
+            delivery
         }
     }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
+use crate::delivery::Outlet;
 use crate::outcome::{BatchResult, Outcome};
 use crate::rules::{self, Rule};
 
@@ -67,6 +68,8 @@ pub(crate) struct Ledger {
     flushing: AtomicUsize,
     flushes: Mutex<Flushes>,
     held: Mutex<HeldWakers>,
+    /// The way of outcomes to callbacks.
+    pub(crate) outlet: Outlet,
 }
 
 /// Tasks that wait for records which have their outcome now, while the sender still reads what else came.
@@ -144,8 +147,8 @@ impl Ledger {
         generation
     }
 
-    /// A batch is complete, its callbacks included.
-    pub(crate) fn close_batch(&self, generation: u64, ending: Ending, records: u64) {
+    /// Records have their outcome.
+    pub(crate) fn count(&self, ending: Ending, records: u64) {
         let counter = match ending {
             Ending::Acked => &self.acked,
             Ending::HandedOver => &self.handed_over,
@@ -154,6 +157,10 @@ impl Ledger {
         };
         counter.fetch_add(records, Ordering::Relaxed);
         self.out.fetch_sub(records, Ordering::Relaxed);
+    }
+
+    /// A batch is complete, its callbacks included.
+    pub(crate) fn close_batch(&self, generation: u64, ending: Ending, records: u64) {
         let wake = {
             let mut flushes = self.flushes.lock();
             for waiting in flushes.waiting.values_mut().filter(|waiting| waiting.until >= generation) {
@@ -345,19 +352,23 @@ mod tests {
     #[test]
     fn a_flush_waits_for_the_batches_before_it_and_for_no_later_one() {
         let ledger = Arc::new(Ledger::default());
+        let close = |generation, ending, records| {
+            ledger.count(ending, records);
+            ledger.close_batch(generation, ending, records);
+        };
         let (first, second) = (ledger.open_batch(), ledger.open_batch());
         ledger.taken_out(3);
         let mut flush = ledger.begin_flush();
         assert!(ledger.is_flushing());
         let later = ledger.open_batch();
         assert!(!poll(&mut flush));
-        ledger.close_batch(second, Ending::Acked, 1);
+        close(second, Ending::Acked, 1);
         assert!(!poll(&mut flush));
         let mut second_flush = ledger.begin_flush();
-        ledger.close_batch(first, Ending::Unknown, 1);
+        close(first, Ending::Unknown, 1);
         assert!(poll(&mut flush), "the batch opened after the call is not waited for");
         assert!(!poll(&mut second_flush));
-        ledger.close_batch(later, Ending::NotWritten, 1);
+        close(later, Ending::NotWritten, 1);
         let (one, two) = (flush.report(), second_flush.report());
         assert_eq!((one.acked, one.unknown, one.undelivered()), (1, 1, 1), "later batches are not its own");
         assert_eq!(

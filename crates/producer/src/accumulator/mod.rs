@@ -31,18 +31,19 @@ use rohrpost_record::Compression;
 pub(crate) use self::append::{Append, Candidate};
 pub(crate) use self::batch::Batch;
 pub use self::ledger::FlushReport;
-pub(crate) use self::ledger::{Counts, FlushWait};
+pub(crate) use self::ledger::{Counts, Ending, FlushWait};
 pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
 pub(crate) use self::split::SplitPart;
 
 use self::codec_pool::CodecPool;
-use self::ledger::{Ledger, WakerHold};
+pub(crate) use self::ledger::Ledger;
+use self::ledger::WakerHold;
 use self::queue::Queue;
 use self::ready::Desk;
 use crate::config::Config;
-use crate::delivery::Completion;
+use crate::delivery::{Completion, Outlet};
 use crate::metadata::Snapshot;
 use crate::outcome::BatchResult;
 use crate::rules::{self, Rule};
@@ -87,7 +88,7 @@ impl Settings {
 /// The queues of all partitions.
 pub(crate) struct Accumulator {
     settings: Settings,
-    /// The largest size estimate that both limits allow (PRE-6).
+    /// The largest size estimate that both limits allow (PRE-6); 0 if no record may take the short way.
     record_limit: usize,
     pool: Pool,
     codec: CodecPool,
@@ -204,6 +205,16 @@ impl Accumulator {
         let wait = self.ledger.begin_flush();
         self.sender.wake();
         wait
+    }
+
+    /// The way of outcomes to callbacks.
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.ledger.outlet
+    }
+
+    /// Every record takes the long way from now on: something has to be done with each of them.
+    pub(crate) fn take_long_way(&mut self) {
+        self.record_limit = 0;
     }
 
     /// While the guard lives, outcomes wake nobody; see [`Ledger::hold_wakers`].

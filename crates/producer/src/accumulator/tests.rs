@@ -104,6 +104,7 @@ impl Rig {
             record,
             size: record.size(),
             callback: None,
+            original: None,
             granted: None,
             goes_first: false,
             known_at_least: 0,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rohrpost_net::properties::{self, Property, PropertyError};
@@ -9,7 +10,9 @@ use rohrpost_net::properties::{self, Property, PropertyError};
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::keys::{self, Fate};
 use super::{Acks, Compression, Config, resolve, suggest};
-use crate::producer::{BuildError, Producer};
+use crate::delivery::Job;
+use crate::interceptor::{Interceptor, InterceptorSettings};
+use crate::producer::{Attached, BuildError, Producer};
 
 /// Collects settings and builds a [`Producer`]. The last setting of a key counts.
 ///
@@ -19,6 +22,7 @@ use crate::producer::{BuildError, Producer};
 #[must_use = "a builder does nothing until `build`"]
 pub struct ProducerBuilder {
     pub(super) settings: Vec<Setting>,
+    attached: Attached,
 }
 
 /// One setting as it came in.
@@ -45,7 +49,7 @@ impl ProducerBuilder {
             value: value.into(),
             origin: Origin::Code,
         });
-        ProducerBuilder { settings: settings.collect() }
+        ProducerBuilder { settings: settings.collect(), attached: Attached::default() }
     }
 
     /// Settings from a `.properties` file, in Java's syntax (UTF-8). Fails if the file cannot be read, or on a line that
@@ -63,7 +67,10 @@ impl ProducerBuilder {
         match properties::parse(&text) {
             Ok(properties) => {
                 let setting = |p: Property| Setting { key: p.key, value: p.value, origin: at(p.line) };
-                Ok(ProducerBuilder { settings: properties.into_iter().map(setting).collect() })
+                Ok(ProducerBuilder {
+                    settings: properties.into_iter().map(setting).collect(),
+                    attached: Attached::default(),
+                })
             }
             Err(errors) => {
                 let error = |e: PropertyError| ConfigError {
@@ -186,6 +193,34 @@ impl ProducerBuilder {
         self.with("client.id", id.into())
     }
 
+    /// Adds an interceptor at the end of the chain (INT-1): it sees every record and every outcome.
+    pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> ProducerBuilder {
+        self.attached.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
+    /// Has callbacks and interceptors run by an executor instead of the sender's thread (SND-11), which they then cannot hold up.
+    /// It is called with jobs, on any thread, and has to run each of them once, soon, and not inside the call.
+    ///
+    /// A partition's callbacks keep their order (CMPL-3): there is one job at a time for each partition. What has not run yet stays
+    /// charged to `buffer.memory`, so an executor that stands still ends in `send` waiting for room. `flush` and `close` wait for
+    /// callbacks; do not wait for them in a thread that the executor needs. What fails before a record is accepted is still told on
+    /// the thread that sent it (CMPL-5).
+    ///
+    /// ```
+    /// # let (jobs, work) = std::sync::mpsc::channel::<rohrpost::Job>();
+    /// let worker = std::thread::spawn(move || work.into_iter().for_each(rohrpost::Job::run));
+    /// let builder = rohrpost::Producer::builder("localhost:9092").callbacks_on(move |job| {
+    ///     let _ = jobs.send(job); // a job that nobody takes runs when it is dropped
+    /// });
+    /// # drop(builder);
+    /// # worker.join().unwrap();
+    /// ```
+    pub fn callbacks_on(mut self, executor: impl Fn(Job) + Send + Sync + 'static) -> ProducerBuilder {
+        self.attached.callbacks_on = Some(Arc::new(executor));
+        self
+    }
+
     /// Checks all settings. Nothing is started; see [`build`](Self::build).
     ///
     /// A default `client.id` is taken from a count of the process (CFG-15), so two calls give two ids.
@@ -198,9 +233,27 @@ impl ProducerBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Config`] with *all* mistakes, or [`BuildError::Io`] if the system gives no thread or no poll.
+    /// [`BuildError::Config`] with *all* mistakes, or with what interceptors say against the settings; or [`BuildError::Io`] if the system gives no thread or no poll.
     pub fn build(self) -> Result<Producer, BuildError> {
-        Producer::start(self.check()?)
+        let config = self.check()?;
+        let given: Vec<_> = self.settings.into_iter().map(|setting| (setting.key, setting.value)).collect();
+        let settings = InterceptorSettings { config: &config, given: &given };
+        let mut errors = Vec::new();
+        for interceptor in &self.attached.interceptors {
+            if let Err(problem) = interceptor.configure(&settings) {
+                errors.push(ConfigError { key: None, value: None, origin: Origin::Code, problem });
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ConfigErrors::new(errors).into());
+        }
+        Producer::start(config, self.attached)
+    }
+
+    /// The user's own code.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn attached(&self) -> Attached {
+        self.attached.clone()
     }
 
     fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> ProducerBuilder {

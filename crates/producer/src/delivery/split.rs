@@ -10,8 +10,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
-use super::{Callback, Callbacks, Completion, Delivery, HandleCount, NO_SLOT, PlaceInBatch};
-use crate::accumulator::Charge;
+use super::{Completion, Delivery, HandleCount, NO_SLOT};
 use crate::outcome::BatchResult;
 
 /// The parts that a batch became.
@@ -33,7 +32,7 @@ impl Completion {
         let orphans = self.orphans.clone().unwrap_or_else(|| {
             let handles = self.handles();
             let records: u32 = counts.iter().sum();
-            let known = (handles + callbacks.entries.len()) as u64;
+            let known = (handles + callbacks.callers()) as u64;
             Arc::new(Orphans(AtomicU64::new(u64::from(records).saturating_sub(known))))
         });
         self.partition.ledger().split_batch(self.generation, counts.len()); // FLU-2
@@ -127,42 +126,15 @@ impl Orphans {
     }
 }
 
-impl Callbacks {
-    /// Those of the records from `first` to before `end`, with their charge. They stand in append order (CMPL-3).
-    fn take(&mut self, first: u32, end: u32) -> Callbacks {
-        let until = self.entries.partition_point(|(_, place)| place.index < end);
-        let entries: Vec<(Callback, PlaceInBatch)> = self
-            .entries
-            .drain(..until)
-            .map(|(callback, place)| (callback, PlaceInBatch { index: place.index - first, ..place }))
-            .collect();
-        let held = |callback: &Callback| size_of_val(&**callback) + size_of::<(Callback, PlaceInBatch)>();
-        let mut wanted: usize = entries.iter().map(|(callback, _)| held(callback)).sum();
-        if self.entries.is_empty() {
-            wanted = usize::MAX; // the last ones keep what was charged ahead
-        }
-        let mut charges = Vec::new();
-        while let Some(last) = self.charges.last_mut().filter(|_| wanted > 0) {
-            let charge: Charge = last.take(wanted);
-            wanted -= charge.bytes();
-            charges.push(charge);
-            if last.bytes() == 0 {
-                self.charges.pop();
-            }
-        }
-        let bytes = charges.iter().map(Charge::bytes).sum();
-        Callbacks { entries, bytes, charged: bytes, charges }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use super::super::{Callback, PlaceInBatch, charged_bytes};
     use super::*;
     use crate::accumulator::{Pool, TopicState};
-    use crate::outcome::{BatchFailure, Outcome, Reason};
+    use crate::outcome::{BatchFailure, Delivered, DeliveryError, Outcome, Reason};
     use crate::wait::SenderWake;
 
     fn completion(records: u32) -> Arc<Completion> {
@@ -266,11 +238,11 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel();
         for index in (0..100).filter(|index| index % 3 == 0) {
             let tell = tell.clone();
-            let callback: Callback = Box::new(move |outcome| {
+            let callback: Callback = Box::new(move |outcome: Result<Delivered, DeliveryError>| {
                 let offset = outcome.map(|at| at.offset()).ok();
                 tell.send((index, offset.flatten())).unwrap();
             });
-            assert!(completion.charge_callback(size_of_val(&*callback), &pool, false));
+            assert!(completion.charge_callback(charged_bytes(&callback), &pool, false));
             completion.push_callback(callback, place(index));
         }
         let held = pool.held();

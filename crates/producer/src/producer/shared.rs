@@ -10,6 +10,8 @@ use rohrpost_protocol::ErrorCode;
 use super::close::Closed;
 use crate::accumulator::{Accumulator, Counts, Settings};
 use crate::config::Config;
+use crate::delivery::Executor;
+use crate::interceptor::{Interceptor, Interceptors};
 use crate::metadata::MetadataShared;
 use crate::outcome::Refusal;
 use crate::sender::core::SenderStats;
@@ -28,6 +30,14 @@ pub(crate) struct Shared {
     pub(crate) commands: Commands,
     pub(crate) closed: Closed,
     pub(crate) stats: SenderStats,
+    pub(crate) interceptors: Option<Arc<Interceptors>>,
+}
+
+/// What of a user's own code a producer is built with.
+#[derive(Clone, Default)]
+pub(crate) struct Attached {
+    pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
+    pub(crate) callbacks_on: Option<Executor>,
 }
 
 impl Shared {
@@ -60,8 +70,20 @@ impl Shared {
             commands: Commands::default(),
             closed: Closed::default(),
             stats: SenderStats::default(),
+            interceptors: None,
             sender,
             config,
+        }
+    }
+
+    /// Before the producer is used: with the user's own code.
+    pub(crate) fn attach(&mut self, attached: Attached) {
+        self.interceptors = Interceptors::new(attached.interceptors);
+        if self.interceptors.is_some() {
+            self.accumulator.take_long_way();
+        }
+        if let Some(executor) = attached.callbacks_on {
+            self.accumulator.outlet().set_executor(executor, self.sender.clone());
         }
     }
 

@@ -6,10 +6,11 @@ use rohrpost_protocol::{ErrorCode, topic_name};
 
 use crate::accumulator::{Append, Candidate, TopicState};
 use crate::delivery::{Callback, run_callback};
+use crate::interceptor::{Interceptors, intercepted};
 use crate::metadata::Lookup;
 use crate::outcome::{DeliveryError, Refusal};
 use crate::producer::Shared;
-use crate::record::Record;
+use crate::record::{Record, TopicName};
 
 impl Shared {
     /// Appends if that is possible at once. Looks into the metadata only if the topic, or the partition, is not known.
@@ -27,6 +28,7 @@ impl Shared {
                 record,
                 size,
                 callback: callback.take(),
+                original: None,
                 granted: None,
                 goes_first: false,
                 known_at_least: 0,
@@ -127,15 +129,35 @@ pub(super) fn unknown_partition(
     }
 }
 
-/// Runs the callback of a record that was not accepted, on this thread (CMPL-5).
+/// Runs the callback of a record that was not accepted, on this thread (CMPL-5). Gives the record as the caller gave it.
 pub(super) fn refuse(
     callback: Option<Callback>,
-    record: &Record,
+    record: Record,
     topic: Option<&Arc<TopicState>>,
     refusal: &Refusal,
-) {
-    if let Some(callback) = callback {
-        let topic = record.topic_name().or_else(|| topic.map(|topic| &**topic.name()));
-        run_callback(callback, Err(DeliveryError::refused(topic, refusal)));
+) -> Record {
+    let Some(mut callback) = callback else { return record };
+    let topic = record.topic_name().or_else(|| topic.map(|topic| &**topic.name()));
+    let error = DeliveryError::refused(topic, record.partition_number(), refusal);
+    let original = callback.take_original();
+    run_callback(callback, Err(error));
+    original.map_or(record, |original| *original)
+}
+
+/// Shows a record to the interceptors (INT-1). Gives what is to be sent, and the callback that tells them the outcome. `may_become`
+/// says what cannot be sent.
+pub(super) fn intercept(
+    interceptors: &Arc<Interceptors>,
+    mut record: Record,
+    topic: Option<&Arc<TopicState>>,
+    callback: Option<Callback>,
+    may_become: impl Fn(&Record) -> Result<(), String>,
+) -> (Record, Callback) {
+    let original = record.clone();
+    if record.topic.is_none() {
+        record.topic = topic.map(|topic| TopicName::new(topic.name()));
     }
+    let record = interceptors.on_send(record, may_become);
+    let callback = intercepted(interceptors, original, &record, callback);
+    (record, callback)
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::checks::{check_topic, refuse};
+use super::checks::{check_topic, intercept, refuse};
 use super::place::Place;
 use crate::accumulator::{Append, Candidate, TopicState};
 use crate::delivery::{Callback, Delivery};
@@ -59,6 +59,9 @@ impl<'a> Sending<'a> {
     /// The first poll: appends the record, or takes a place in the line.
     #[inline]
     fn start(&mut self, waker: &Waker) -> Result<Option<Accepted>, Refusal> {
+        if self.shared.interceptors.is_some() {
+            self.intercept()?;
+        }
         let Sending { shared, topic, record, callback, place } = self;
         let Some(record) = record else { panic!("a send was polled after it had ended") };
         let found;
@@ -93,6 +96,20 @@ impl<'a> Sending<'a> {
         Err(Refusal::WouldWait) // CMPL-6
     }
 
+    /// INT-1: before everything else. A record that an interceptor sends elsewhere leaves the topic's handle.
+    #[cold]
+    fn intercept(&mut self) -> Result<(), Refusal> {
+        let (Some(interceptors), Some(record)) = (&self.shared.interceptors, self.record.take()) else {
+            return Ok(());
+        };
+        let is_here = self.topic.map_or(Ok(()), |topic| check_topic(&record, topic));
+        let (record, callback) =
+            intercept(interceptors, record, self.topic, self.callback.take(), |_| Ok(()));
+        self.topic = self.topic.filter(|topic| check_topic(&record, topic).is_ok());
+        (self.record, self.callback) = (Some(record), Some(callback));
+        is_here
+    }
+
     /// Waits for the turn and appends.
     fn go_on(&mut self, waker: &Waker) -> Poll<Result<Accepted, Refusal>> {
         let (Some(place), Some(record)) = (&mut self.place, &self.record) else {
@@ -108,6 +125,7 @@ impl<'a> Sending<'a> {
                 record,
                 size: place.size,
                 callback: self.callback.take(),
+                original: None,
                 granted: place.granted.take(),
                 goes_first: true,
                 known_at_least: 0,
@@ -131,12 +149,12 @@ impl<'a> Sending<'a> {
     fn end(&mut self, refusal: Refusal) -> SendError {
         self.place = None;
         let Some(record) = self.record.take() else { unreachable!("the record was not accepted") };
-        refuse(self.callback.take(), &record, self.topic, &refusal);
+        let record = refuse(self.callback.take(), record, self.topic, &refusal);
         SendError::new(record, refusal)
     }
 }
 
-/// An accepted record's handle; none if it has a callback.
+/// An accepted record's handle; none if it has a callback of its caller.
 pub(super) type Accepted = Option<Delivery>;
 
 impl Future for Sending<'_> {
@@ -187,10 +205,18 @@ pub(super) fn send_short_by_name(shared: &Shared, record: &Record) -> Option<Del
 /// Accepts the record at once, or not at all.
 pub(super) fn try_send(
     shared: &Arc<Shared>,
-    topic: Option<&Arc<TopicState>>,
-    record: Record,
+    mut topic: Option<&Arc<TopicState>>,
+    mut record: Record,
     mut callback: Option<Callback>,
 ) -> Result<Accepted, SendError> {
+    let mut is_here = Ok(());
+    if let Some(interceptors) = &shared.interceptors {
+        // As in `Sending::intercept`.
+        is_here = topic.map_or(Ok(()), |topic| check_topic(&record, topic));
+        let (changed, told) = intercept(interceptors, record, topic, callback, |_| Ok(()));
+        topic = topic.filter(|topic| check_topic(&changed, topic).is_ok());
+        (record, callback) = (changed, Some(told));
+    }
     let attempt = |callback: &mut Option<Callback>| {
         let found;
         let topic = match topic {
@@ -220,8 +246,8 @@ pub(super) fn try_send(
         shared.accumulator.forget(topic);
         Err(refusal)
     };
-    attempt(&mut callback).map_err(|refusal| {
-        refuse(callback.take(), &record, topic, &refusal);
+    is_here.and_then(|()| attempt(&mut callback)).map_err(|refusal| {
+        let record = refuse(callback.take(), record, topic, &refusal);
         SendError::new(record, refusal)
     })
 }

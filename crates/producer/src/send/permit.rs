@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use super::checks::{check_topic, refuse, unknown_partition};
+use super::checks::{check_topic, intercept, refuse, unknown_partition};
 use super::place::Place;
 use crate::accumulator::{Append, Candidate, Chunk, TopicState};
 use crate::delivery::{Callback, Delivery};
@@ -63,12 +63,32 @@ impl Permit {
         self.reserved
     }
 
-    fn commit(mut self, record: Record, callback: Option<Callback>) -> Result<Option<Delivery>, PermitError> {
+    fn commit(
+        mut self,
+        mut record: Record,
+        mut callback: Option<Callback>,
+    ) -> Result<Option<Delivery>, PermitError> {
+        if let Some(interceptors) = self.shared.interceptors.clone() {
+            // What has no room in this permit is not sent by it, and INT-1: an interceptor makes no send fail.
+            let is_given = record.clone();
+            let may_become = |changed: &Record| match check_topic(changed, &self.topic) {
+                Ok(()) if changed.size() > self.reserved.max(is_given.size()) => {
+                    let (size, reserved) = (changed.size(), self.reserved);
+                    Err(Refusal::LargerThanReserved { size, reserved }.to_string())
+                }
+                Ok(()) => Ok(()),
+                Err(refusal) if check_topic(&is_given, &self.topic).is_ok() => Err(refusal.to_string()),
+                Err(_) => Ok(()),
+            };
+            let (changed, told) = intercept(&interceptors, record, Some(&self.topic), callback, may_become);
+            (record, callback) = (changed, Some(told));
+        }
         let size = record.size();
         let mut candidate = Candidate {
             record: &record,
             size,
             callback,
+            original: None,
             granted: None,
             goes_first: true,
             known_at_least: self.known,
@@ -94,7 +114,7 @@ impl Permit {
         if let Some(chunk) = candidate.granted.take() {
             self.chunk = Some(chunk);
         }
-        refuse(callback, &record, Some(&self.topic), &reason);
+        let record = refuse(callback, record, Some(&self.topic), &reason);
         Err(PermitError(Box::new((record, self, reason))))
     }
 }

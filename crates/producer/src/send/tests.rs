@@ -18,24 +18,29 @@ use crate::accumulator::Batch;
 use crate::accumulator::tests::{AllMay, cluster, topic_metadata};
 use crate::metadata::TopicMetadata;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
-use crate::producer::Shared;
+use crate::producer::{Attached, Shared};
 use crate::time::Clock;
 use crate::wait::Count;
 
-struct Rig {
-    producer: Producer,
+pub(super) struct Rig {
+    pub(super) producer: Producer,
     version: AtomicUsize,
 }
 
 impl Rig {
     /// Settings beside Kafka's defaults. One topic "t" of two partitions, led by broker 1.
-    fn new(pairs: &[(&str, &str)]) -> Rig {
+    pub(super) fn new(pairs: &[(&str, &str)]) -> Rig {
         let rig = Rig::cold(pairs);
         rig.publish(&[("t", 2)]);
         rig
     }
 
     fn cold(pairs: &[(&str, &str)]) -> Rig {
+        Rig::with(pairs, Attached::default())
+    }
+
+    /// With the user's own code, and without metadata.
+    pub(super) fn with(pairs: &[(&str, &str)], attached: Attached) -> Rig {
         let mut builder = Producer::builder("localhost:9092");
         for (key, value) in pairs {
             builder = builder.set(*key, *value).unwrap();
@@ -43,14 +48,15 @@ impl Rig {
         let config = builder.check().unwrap();
         let mut shared = Shared::new(config, 7);
         shared.clock = Clock::by_hand(1_750_000_000_000);
+        shared.attach(attached);
         Rig { producer: Producer::without_sender(shared), version: AtomicUsize::new(0) }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         self.producer.shared()
     }
 
-    fn publish(&self, topics: &[(&str, usize)]) {
+    pub(super) fn publish(&self, topics: &[(&str, usize)]) {
         let version = self.version.fetch_add(1, Ordering::SeqCst) as u64 + 1;
         let topics =
             topics.iter().map(|(name, partitions)| topic_metadata(name, &vec![Some(1); *partitions], 0));
@@ -64,7 +70,7 @@ impl Rig {
     }
 
     /// Plays one pass of the sender: takes everything that is ready.
-    fn drain(&self) -> Vec<Batch> {
+    pub(super) fn drain(&self) -> Vec<Batch> {
         let shared = self.shared();
         let snapshot = shared.metadata.snapshot();
         let now_ms = shared.clock.last_ms();
@@ -78,7 +84,7 @@ impl Rig {
         batches
     }
 
-    fn complete(&self, batches: Vec<Batch>) {
+    pub(super) fn complete(&self, batches: Vec<Batch>) {
         for batch in batches {
             self.shared()
                 .accumulator
@@ -86,17 +92,17 @@ impl Rig {
         }
     }
 
-    fn advance(&self, ms: u64) {
+    pub(super) fn advance(&self, ms: u64) {
         let now_ms = self.shared().clock.advance(ms);
         self.shared().timers.fire(now_ms);
     }
 
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.shared().accumulator.pool().held()
     }
 
     /// Nothing waits, nothing is held, nothing is registered.
-    fn assert_clean(&self) {
+    pub(super) fn assert_clean(&self) {
         let shared = self.shared();
         assert_eq!(self.held(), 0, "memory");
         assert_eq!(shared.accumulator.pool().waiting(), 0, "places");
@@ -104,22 +110,22 @@ impl Rig {
     }
 }
 
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+pub(super) fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn ready<T>(poll: Poll<T>) -> T {
+pub(super) fn ready<T>(poll: Poll<T>) -> T {
     match poll {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("still waiting"),
     }
 }
 
-fn now<F: Future>(future: F) -> F::Output {
+pub(super) fn now<F: Future>(future: F) -> F::Output {
     ready(poll(std::pin::pin!(future)))
 }
 
-fn values(batches: &[Batch]) -> Vec<String> {
+pub(super) fn values(batches: &[Batch]) -> Vec<String> {
     batches
         .iter()
         .flat_map(|batch| batch.records(1 << 24))
@@ -128,11 +134,11 @@ fn values(batches: &[Batch]) -> Vec<String> {
 }
 
 /// A value that begins with a letter and fills most of a 1 KiB chunk.
-fn big(letter: char) -> Record {
+pub(super) fn big(letter: char) -> Record {
     Record::to("t").value([letter.to_string().into_bytes(), vec![b'.'; 800]].concat()).partition(0).unwrap()
 }
 
-fn small(letter: char) -> Record {
+pub(super) fn small(letter: char) -> Record {
     Record::to("t").value(letter.to_string()).partition(0).unwrap()
 }
 
@@ -539,7 +545,7 @@ fn the_callback_of_a_refused_record_runs_before_the_call_returns() {
     let (thread, outcome) = seen.lock().unwrap().take().unwrap();
     assert_eq!(thread, std::thread::current().id());
     assert_eq!((outcome.outcome(), outcome.reason()), (Outcome::NotWritten, Reason::Refused));
-    assert_eq!((outcome.topic(), outcome.partition()), (Some("t"), None));
+    assert_eq!((outcome.topic(), outcome.partition()), (Some("t"), None), "none was chosen");
     assert_eq!(outcome.message(), error.to_string());
 }
 

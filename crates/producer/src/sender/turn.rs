@@ -89,7 +89,8 @@ impl Turns {
         self.take_commands(now_ms);
         let pass = self.core.pass(links, now_ms);
         if let Some(closing) = &mut self.closing {
-            if shared.accumulator.counts().pending == 0 {
+            // SND-11: callbacks that run elsewhere are waited for, too.
+            if shared.accumulator.counts().pending == 0 && shared.accumulator.outlet().open() == 0 {
                 // FLU-6: the report has copies of what was given up on; requests that still own it end now.
                 if !self.core.awaits_given_up() {
                     return Turn::Ended(self.report());
@@ -220,6 +221,10 @@ pub(crate) fn end(turns: Option<Turns>, shared: &Shared, report: CloseReport) {
     let mut left = Vec::new();
     shared.accumulator.abort_all(&mut left);
     drop(left);
+    // INT-4, FLU-7
+    if let Some(interceptors) = &shared.interceptors {
+        interceptors.close();
+    }
     shared.closed.finish(report);
     shared.metadata.wake_all();
 }

@@ -180,6 +180,7 @@ impl World {
             record: &record,
             size,
             callback: None,
+            original: None,
             granted: None,
             goes_first: false,
             known_at_least: 0,

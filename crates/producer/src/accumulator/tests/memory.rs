@@ -102,7 +102,8 @@ fn a_callback_without_room_is_told_so_at_once() {
         let mut candidate = Candidate {
             record: &record,
             size: record.size(),
-            callback: Some(Box::new(move |_| assert_eq!(captured[0], number))),
+            callback: Some(Box::new(move |_: Result<_, _>| assert_eq!(captured[0], number))),
+            original: None,
             granted: None,
             goes_first: false,
             known_at_least: 0,
