@@ -32,6 +32,8 @@ mod endpoints;
 mod error;
 mod handler;
 pub mod metadata;
+#[doc(hidden)]
+pub mod model;
 mod network;
 mod purgatory;
 mod replica;

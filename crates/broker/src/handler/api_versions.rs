@@ -6,6 +6,7 @@ use rohrpost_protocol::messages::{
 use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, VersionRange};
 
 use super::{Context, Mode, Outcome, SERVED, read, respond};
+use crate::metadata::MetadataImage;
 
 pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) -> Result<Outcome, String> {
     let Context { broker, version, correlation_id, .. } = context;
@@ -34,11 +35,18 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
         return respond(&ApiVersionsResponse { error_code, ..Default::default() }, version, correlation_id);
     }
     let image = broker.metadata().image();
+    respond(&served(&image, |_, range| range), version, correlation_id)
+}
+
+/// What is served here: [`SERVED`] with the ranges that `limit` makes of it, and the features in force.
+pub fn served(
+    image: &MetadataImage,
+    limit: impl Fn(ApiKey, VersionRange) -> VersionRange,
+) -> ApiVersionsResponse<'_> {
     let features =
         || image.features.iter().map(|(name, level)| (name.as_str(), *level)).filter(|(_, level)| *level > 0);
-    let response = ApiVersionsResponse {
-        error_code,
-        api_keys: SERVED.iter().map(advertised).collect(),
+    ApiVersionsResponse {
+        api_keys: SERVED.iter().map(|(api, range)| advertised(*api, limit(*api, *range))).collect(),
         // G6: what is implemented is exactly what is in force; nobody can raise or lower a level yet
         supported_features: features()
             .map(|(name, level)| SupportedFeatureKey {
@@ -58,18 +66,17 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
             })
             .collect(),
         ..Default::default()
-    };
-    respond(&response, version, correlation_id)
+    }
 }
 
-fn advertised(&(api, range): &(ApiKey, VersionRange)) -> ApiVersion {
+fn advertised(api: ApiKey, range: VersionRange) -> ApiVersion {
     // G5: old librdkafka looks at the low end of Produce; versions 0 to 2 close the connection all the same
     let min_version = if api == ApiKey::Produce { 0 } else { range.min };
     ApiVersion { api_key: api as i16, min_version, max_version: range.max, ..Default::default() }
 }
 
 /// G4: `[a-zA-Z0-9]([a-zA-Z0-9\-.]*[a-zA-Z0-9])?`
-fn is_valid(request: &ApiVersionsRequest<'_>) -> bool {
+pub fn is_valid(request: &ApiVersionsRequest<'_>) -> bool {
     [request.client_software_name, request.client_software_version].iter().all(|text| {
         let bytes = text.as_bytes();
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };

@@ -15,19 +15,27 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
         Mode::Refuse(code) => Err(code),
         Mode::Serve => check(&request).and_then(|()| next_id(broker)),
     };
-    let response = match result {
+    respond(&response(result), version, correlation_id)
+}
+
+/// The answer to a request that was given an id, or an error.
+pub fn response(result: Result<i64, ErrorCode>) -> InitProducerIdResponse {
+    match result {
         // always a new id, epoch 0: an id and epoch that were sent are ignored
         Ok(producer_id) => InitProducerIdResponse { producer_id, producer_epoch: 0, ..Default::default() },
         Err(error_code) => InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() },
-    };
-    respond(&response, version, correlation_id)
+    }
 }
 
 fn next_id(broker: &Broker) -> Result<i64, ErrorCode> {
     broker.producer_ids().next(|| broker.metadata().allocate_producer_ids(broker.node_id(), broker.epoch()))
 }
 
-fn check(request: &InitProducerIdRequest<'_>) -> Result<(), ErrorCode> {
+/// Whether a request may have a new id.
+///
+/// # Errors
+/// The answer's code.
+pub fn check(request: &InitProducerIdRequest<'_>) -> Result<(), ErrorCode> {
     match request.transactional_id {
         Some("") => return Err(ErrorCode::INVALID_REQUEST),
         // Transactions are not served. This is the code that clients take as final; any other "no coordinator" would be retried

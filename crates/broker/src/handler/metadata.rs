@@ -34,24 +34,34 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
     let Context { broker, version, correlation_id, .. } = context;
     let request: MetadataRequest<'_> = read(input, version)?;
     let image = broker.metadata().image();
-    let operations = request.include_topic_authorized_operations;
-    let view = View { image: &image, listener: context.listener, version, operations };
-    let cluster_id = image.cluster_id.to_string();
-
-    let asked = match &request.topics {
-        // M6: version 0 asks for all with an empty list, later ones with null
-        Some(topics) if version == 0 && topics.is_empty() => None,
-        topics => topics.as_deref(),
+    if mode == Mode::Serve {
+        create_missing(&context, &request, &image);
+    }
+    let refused = match mode {
+        Mode::Refuse(code) => Some(code),
+        Mode::Serve => None,
     };
-    let topics = match (mode, asked) {
-        (Mode::Refuse(code), asked) => {
+    let response = response(&request, version, &image, context.listener, broker.node_id(), refused);
+    respond(&response, version, correlation_id)
+}
+
+/// The answer of the broker `node_id`, which knows this image, to a client on this listener; `refuse`: every topic has this error.
+pub fn response<'a>(
+    request: &MetadataRequest<'a>,
+    version: i16,
+    image: &'a MetadataImage,
+    listener: &'a str,
+    node_id: i32,
+    refuse: Option<ErrorCode>,
+) -> MetadataResponse<'a> {
+    let operations = request.include_topic_authorized_operations;
+    let view = View { image, listener, version, operations };
+    let topics = match (refuse, asked(request, version)) {
+        (Some(code), asked) => {
             asked.unwrap_or_default().iter().map(|topic| refused(topic, code, version)).collect()
         }
-        (Mode::Serve, None) => image.topics().map(|topic| found(topic, view)).collect(),
-        (Mode::Serve, Some(asked)) => {
-            create_missing(&context, &request, asked, &image);
-            asked.iter().map(|topic| look_up(topic, view)).collect()
-        }
+        (None, None) => image.topics().map(|topic| found(topic, view)).collect(),
+        (None, Some(asked)) => asked.iter().map(|topic| look_up(topic, view)).collect(),
     };
     let brokers = image.alive_brokers().filter_map(|b| {
         // M8
@@ -63,52 +73,41 @@ pub(super) fn handle(context: Context<'_>, input: &mut Decoder<'_>, mode: Mode) 
             ..Default::default()
         })
     });
-    let response = MetadataResponse {
+    MetadataResponse {
         brokers: brokers.collect(),
-        cluster_id: Some(&cluster_id),
-        controller_id: broker.node_id(), // M7: some live broker
+        cluster_id: Some(&image.cluster_id),
+        controller_id: node_id, // M7: some live broker
         cluster_authorized_operations: if request.include_cluster_authorized_operations {
             CLUSTER_OPERATIONS
         } else {
             i32::MIN
         },
         topics,
-        error_code: match mode {
-            Mode::Refuse(code) => code,
-            Mode::Serve => ErrorCode::NONE,
-        },
+        error_code: refuse.unwrap_or(ErrorCode::NONE),
         ..Default::default()
-    };
-    respond(&response, version, correlation_id)
+    }
+}
+
+/// The topics asked for; `None`: all of them.
+fn asked<'r, 'a>(request: &'r MetadataRequest<'a>, version: i16) -> Option<&'r [MetadataRequestTopic<'a>]> {
+    match &request.topics {
+        // M6: version 0 asks for all with an empty list, later ones with null
+        Some(topics) if version == 0 && topics.is_empty() => None,
+        topics => topics.as_deref(),
+    }
 }
 
 /// M6: creates what is named, missing and allowed. The answer to this request says UNKNOWN_TOPIC_OR_PARTITION all the same; the
 /// client's next one finds the topic.
-fn create_missing(
-    context: &Context<'_>,
-    request: &MetadataRequest<'_>,
-    asked: &[MetadataRequestTopic<'_>],
-    image: &MetadataImage,
-) {
-    let allowed = context.version <= AUTO_CREATION_ALWAYS_UNTIL || request.allow_auto_topic_creation;
-    if !allowed || !context.broker.auto_create_topics() {
+fn create_missing(context: &Context<'_>, request: &MetadataRequest<'_>, image: &MetadataImage) {
+    if !context.broker.auto_create_topics() {
         return;
     }
-    let mut missing: Vec<NewTopic> = Vec::new();
-    for topic in asked {
-        let Some(name) = topic.name else { continue };
-        let wanted = topic.topic_id.is_zero()
-            && image.topic(name).is_none()
-            && topic_name::check(name).is_ok() // M1
-            && !INTERNAL_TOPICS.contains(&name)
-            && !missing.iter().any(|other| other.name == name);
-        if wanted {
-            missing.push(NewTopic::new(name, -1, -1));
-        }
-    }
+    let missing = missing_topics(request, context.version, image);
     if missing.is_empty() {
         return;
     }
+    let missing: Vec<NewTopic> = missing.into_iter().map(|name| NewTopic::new(name, -1, -1)).collect();
     let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
     let results =
         context.broker.metadata().create_topics(&CreateTopics { topics: missing, validate_only: false });
@@ -122,6 +121,30 @@ fn create_missing(
             }
         }
     }
+}
+
+/// M6: the topics that this request wants to have created.
+pub fn missing_topics<'a>(
+    request: &MetadataRequest<'a>,
+    version: i16,
+    image: &MetadataImage,
+) -> Vec<&'a str> {
+    let mut missing: Vec<&str> = Vec::new();
+    if version > AUTO_CREATION_ALWAYS_UNTIL && !request.allow_auto_topic_creation {
+        return missing;
+    }
+    for topic in asked(request, version).unwrap_or_default() {
+        let Some(name) = topic.name else { continue };
+        let wanted = topic.topic_id.is_zero()
+            && image.topic(name).is_none()
+            && topic_name::check(name).is_ok() // M1
+            && !INTERNAL_TOPICS.contains(&name)
+            && !missing.contains(&name);
+        if wanted {
+            missing.push(name);
+        }
+    }
+    missing
 }
 
 fn look_up<'a>(asked: &MetadataRequestTopic<'a>, view: View<'a>) -> MetadataResponseTopic<'a> {

@@ -5,7 +5,7 @@
 //! answers UNKNOWN_SERVER_ERROR in every place that has an error field (G8).
 
 mod alter_configs;
-mod api_versions;
+pub(crate) mod api_versions;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
@@ -18,12 +18,12 @@ mod elect_leaders;
 mod fetch;
 mod fetch_session;
 mod find_coordinator;
-mod init_producer_id;
+pub(crate) mod init_producer_id;
 mod list_offsets;
 mod list_partition_reassignments;
-mod metadata;
+pub(crate) mod metadata;
 mod offset_for_leader_epoch;
-mod produce;
+pub(crate) mod produce;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(crate) use init_producer_id::ProducerIds;
 
 /// The APIs that are served, in the versions that are accepted. Exactly these are advertised (E12, G5), except that Produce is
 /// listed from 0: old librdkafka looks at the low end. Low ends stay for clients that do not know newer versions (V1, V2, V3).
-const SERVED: &[(ApiKey, VersionRange)] = &[
+pub const SERVED: &[(ApiKey, VersionRange)] = &[
     (ApiKey::Produce, VersionRange::new(3, 13)),
     (ApiKey::Fetch, VersionRange::new(4, 18)),
     (ApiKey::ListOffsets, VersionRange::new(1, 11)),
@@ -66,8 +66,7 @@ const SERVED: &[(ApiKey, VersionRange)] = &[
 ];
 
 /// Internal topics: clients may not write to them (P5), metadata marks them.
-pub(crate) const INTERNAL_TOPICS: [&str; 3] =
-    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 /// What everybody may do here, as bits by the number of the operation: with topics, and with the cluster. There is no access
 /// control yet (A2: the default is to allow all).

@@ -265,7 +265,7 @@ fn judge(
 }
 
 /// P3 and its line of P12: the shape is worth a message.
-fn bad_shape(error: &InvalidBatch) -> AppendFailure {
+pub fn bad_shape(error: &InvalidBatch) -> AppendFailure {
     AppendFailure {
         message: Some(error.to_string()),
         ..AppendFailure::from(ErrorCode(error.answer().code()))
@@ -273,7 +273,7 @@ fn bad_shape(error: &InvalidBatch) -> AppendFailure {
 }
 
 /// Whether the attributes of any batch, as far as there are any, say "transactional". Older formats have something else there.
-fn has_transactional_batch(request: &ProduceRequest<'_>) -> bool {
+pub fn has_transactional_batch(request: &ProduceRequest<'_>) -> bool {
     const MAGIC: usize = 16;
     const ATTRIBUTES: Range<usize> = 21..23;
     const TRANSACTIONAL: u8 = 1 << 4;
@@ -324,7 +324,11 @@ fn answer(
     let responses = plan.topics.iter().map(|topic| {
         let name = std::str::from_utf8(&names[topic.name.clone()]).unwrap_or_default();
         let partitions = topic.partitions.iter().map(|item| {
-            let mut response = partition_response(item);
+            let mut response = match &item.step {
+                Step::Appended(appended, status) => appended_response(item.index, appended, *status),
+                Step::Failed(failure) => failed_response(item.index, failure),
+                Step::Append(..) => unreachable!("every batch was appended or has failed"),
+            };
             if let Some(image) = image.as_deref().filter(|_| hint(item)) {
                 let by_id = version >= TOPIC_IDS_SINCE;
                 let topic = if by_id { image.topic_by_id(topic.id) } else { image.topic(name) };
@@ -351,42 +355,46 @@ fn answer(
     respond(&response, version, correlation_id)
 }
 
-fn partition_response(item: &Item) -> PartitionProduceResponse<'_> {
-    match &item.step {
-        // P11; what was appended and then not committed in time keeps its offset (W5)
-        Step::Appended(appended, status) => PartitionProduceResponse {
-            index: item.index,
-            error_code: *status,
-            base_offset: appended.base_offset,
-            log_append_time_ms: appended.log_append_time_ms,
-            log_start_offset: appended.log_start_offset,
-            ..Default::default()
-        },
-        // P12
-        Step::Failed(failure) => PartitionProduceResponse {
-            index: item.index,
-            error_code: failure.code,
-            base_offset: -1,
-            log_append_time_ms: -1,
-            log_start_offset: failure.log_start_offset,
-            record_errors: failure
-                .records
-                .iter()
-                .map(|(batch_index, message)| BatchIndexAndErrorMessage {
-                    batch_index: *batch_index,
-                    batch_index_error_message: Some(message),
-                    ..Default::default()
-                })
-                .collect(),
-            error_message: failure.message.as_deref(),
-            ..Default::default()
-        },
-        Step::Append(..) => unreachable!("every batch was appended or has failed"),
+/// P11: a batch that is in the log. One that was not committed in time keeps its offset (W5).
+pub fn appended_response(
+    index: i32,
+    appended: &Appended,
+    status: ErrorCode,
+) -> PartitionProduceResponse<'static> {
+    PartitionProduceResponse {
+        index,
+        error_code: status,
+        base_offset: appended.base_offset,
+        log_append_time_ms: appended.log_append_time_ms,
+        log_start_offset: appended.log_start_offset,
+        ..Default::default()
+    }
+}
+
+/// P12: a batch that is not in the log.
+pub fn failed_response(index: i32, failure: &AppendFailure) -> PartitionProduceResponse<'_> {
+    PartitionProduceResponse {
+        index,
+        error_code: failure.code,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: failure.log_start_offset,
+        record_errors: failure
+            .records
+            .iter()
+            .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+                batch_index: *batch_index,
+                batch_index_error_message: Some(message),
+                ..Default::default()
+            })
+            .collect(),
+        error_message: failure.message.as_deref(),
+        ..Default::default()
     }
 }
 
 /// Adds the leader's endpoint on the listener of the request (M8), once.
-pub(super) fn add_endpoint<'i>(
+pub fn add_endpoint<'i>(
     endpoints: &mut Vec<NodeEndpoint<'i>>,
     image: &'i MetadataImage,
     leader: i32,

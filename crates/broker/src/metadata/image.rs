@@ -190,6 +190,21 @@ impl MetadataImage {
         self.topics.by_name.values().filter_map(|id| self.topics.by_id.get(id))
     }
 
+    /// Takes in a topic, or its new state. For the simulator, which has no log of records.
+    #[doc(hidden)]
+    pub fn put_topic(&mut self, topic: TopicImage) {
+        self.topics.by_name.insert(Arc::clone(&topic.name), topic.id);
+        self.topics.by_id.insert(topic.id, Arc::new(topic));
+    }
+
+    /// Forgets a topic. For the simulator.
+    #[doc(hidden)]
+    pub fn remove_topic(&mut self, id: Uuid) {
+        if let Some(topic) = self.topics.by_id.remove(&id) {
+            self.topics.by_name.remove(&topic.name);
+        }
+    }
+
     /// The number of topics.
     pub fn topic_count(&self) -> usize {
         self.topics.by_id.len()

@@ -16,7 +16,7 @@ use crate::network::{Outcome, Responder, Waiter};
 
 /// What a partition says to those who wait for its high watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Committed {
+pub enum Committed {
     /// This broker leads it.
     UpTo {
         /// Everything below is committed.
@@ -30,7 +30,7 @@ pub(crate) enum Committed {
 
 impl Committed {
     /// What a batch is told that needs the high watermark at `required_offset`; `None`: it waits on.
-    pub(crate) fn status_of(self, required_offset: i64) -> Option<ErrorCode> {
+    pub fn status_of(self, required_offset: i64) -> Option<ErrorCode> {
         match self {
             Committed::Never(code) => Some(code),
             Committed::UpTo { high_watermark, status } => {

@@ -19,7 +19,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::network::{Outcome, Responder};
 
 pub(crate) use delayed_fetch::{DelayedFetch, FetchWaiters, FetchWork, Progress};
-pub(crate) use delayed_produce::{Awaited, Committed, DelayedProduce, ProduceWaiters, Watched};
+pub use delayed_produce::Committed;
+pub(crate) use delayed_produce::{Awaited, DelayedProduce, ProduceWaiters, Watched};
 
 /// Sends the answer of an operation that has ended. A panic in it must not take down the thread whose event ended it, nor leave
 /// the request unanswered (G8).

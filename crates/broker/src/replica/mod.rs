@@ -17,8 +17,7 @@ mod timed;
 mod upkeep;
 
 pub(crate) use manager::ReplicaManager;
-pub(crate) use partition::{
-    AppendFailure, Appended, EpochCheck, FoundOffset, OwnLog, Partition, ReadOutcome, ReadRequest, Reader,
-};
+pub use partition::{AppendFailure, Appended};
+pub(crate) use partition::{EpochCheck, FoundOffset, OwnLog, Partition, ReadOutcome, ReadRequest, Reader};
 #[cfg(test)]
 pub(crate) use partition::{InSync, Role};

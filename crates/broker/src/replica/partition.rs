@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use rohrpost_log::{AppendInfo, LeaderChecks, Log, LogError};
+use rohrpost_log::{AppendError, AppendInfo, LeaderChecks, Log, LogError};
 use rohrpost_protocol::ErrorCode;
 
 use super::backlog::Backlog;
@@ -107,28 +107,45 @@ pub(crate) struct Role {
 
 /// A batch that is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Appended {
-    pub(crate) base_offset: i64,
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: i64,
     /// What the high watermark must reach before acks=all is answered: last offset + 1.
-    pub(crate) required_offset: i64,
+    pub required_offset: i64,
     /// How far the partition was committed right after the append: the first look of acks=all (P10).
-    pub(crate) committed: Committed,
+    pub committed: Committed,
     /// How far this broker's own log counted right after the append: the first look of acks=1 (U3).
-    pub(crate) own: Committed,
+    pub own: Committed,
     /// -1 unless the topic is LogAppendTime or the batch was a duplicate (P11, I2).
-    pub(crate) log_append_time_ms: i64,
-    pub(crate) log_start_offset: i64,
+    pub log_append_time_ms: i64,
+    /// First offset of the log.
+    pub log_start_offset: i64,
 }
 
 /// A batch that is not in the log, and what the answer says of it (P12).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AppendFailure {
-    pub(crate) code: ErrorCode,
-    pub(crate) message: Option<String>,
+pub struct AppendFailure {
+    /// The answer's code.
+    pub code: ErrorCode,
+    /// More about it, where that adds something.
+    pub message: Option<String>,
     /// Index of the record in its batch, and what is wrong with it.
-    pub(crate) records: Vec<(i32, String)>,
+    pub records: Vec<(i32, String)>,
     /// -1 for errors found before the log.
-    pub(crate) log_start_offset: i64,
+    pub log_start_offset: i64,
+}
+
+impl AppendFailure {
+    /// What the answer says of a batch that the log refused. `log_start`: of that log.
+    pub fn of(error: AppendError, log_start: i64) -> AppendFailure {
+        AppendFailure {
+            code: ErrorCode(error.code),
+            message: error.error_message().map(str::to_owned),
+            // P12
+            log_start_offset: if error.log_start_known { log_start } else { -1 },
+            records: error.record_errors.into_iter().map(|r| (r.batch_index, r.message)).collect(),
+        }
+    }
 }
 
 impl From<ErrorCode> for AppendFailure {
@@ -322,13 +339,7 @@ impl Partition {
                 self.follow_up(then);
                 Ok(appended)
             }
-            Err(error) => Err(AppendFailure {
-                code: ErrorCode(error.code),
-                message: error.error_message().map(str::to_owned),
-                // P12
-                log_start_offset: if error.log_start_known { log_start } else { -1 },
-                records: error.record_errors.into_iter().map(|r| (r.batch_index, r.message)).collect(),
-            }),
+            Err(error) => Err(AppendFailure::of(error, log_start)),
         }
     }
 
