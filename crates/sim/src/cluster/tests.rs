@@ -1,0 +1,1 @@
+//! The cluster by itself: what a naive client sees, and what the model promises.
