@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Verify(crate::verify::args::Verify),
     /// Look at a broker's files: print them, check them
     Log(crate::log::args::Log),
+    /// Explain the producer's settings: all keys, or some
+    Config(Config),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Write the manual pages into a directory
@@ -277,6 +279,27 @@ pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Explain the settings that -X takes and that producer files hold: type, default, meaning, and what becomes of each.
+///
+/// Exit status: 0; 1, no key is named so.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  rohrpost config                    all keys
+  rohrpost config acks linger.ms     these two
+  rohrpost config retry              all whose name contains it")]
+pub(crate) struct Config {
+    /// A key, or a part of one
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// One JSON object per key
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) json: bool,
+    /// The table of docs/configuration.md
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 /// Write the manual pages, one for each command, into a directory.

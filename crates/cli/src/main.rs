@@ -1,4 +1,4 @@
-//! The `rohrpost` command: produce, consume, topics, broker, perf, verify, log.
+//! The `rohrpost` command: produce, consume, topics, broker, perf, verify, log, config.
 //!
 //! Data goes to standard output, everything else to standard error. Exit status: 0, all went well (for `produce`: every
 //! record is acknowledged and, on the embedded broker, synced to disk); 1, the command ran and something failed;
@@ -7,6 +7,7 @@
 mod args;
 mod broker;
 mod cluster;
+mod config;
 mod consume;
 mod failure;
 mod interrupt;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Perf(options) => perf::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Log(options) => log::run(&options),
+        Command::Config(options) => config::run(&options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::pages(&options),
     };

@@ -85,7 +85,10 @@ mod time;
 mod wait;
 
 pub use self::accumulator::FlushReport;
-pub use self::config::{Acks, Address, Compression, Config, ConfigError, ConfigErrors, ProducerBuilder};
+pub use self::config::{
+    Acks, Address, Compression, Config, ConfigError, ConfigErrors, ConfigKey, KeyStatus, Origin,
+    ProducerBuilder, config_keys,
+};
 pub use self::delivery::{Delivery, Job, WaitError};
 pub use self::interceptor::{Acknowledgement, Interceptor, InterceptorSettings};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};

@@ -5,12 +5,14 @@
 //! mistakes at once (CFG-6).
 //!
 //! * `keys`: every key by name, and what is done with it.
+//! * `catalogue`: every key with type, default and meaning, for people.
 //! * `builder`: the typed setters.
 //! * `parse`: texts to values (CFG-1, CFG-2).
 //! * `suggest`: "did you mean" (CFG-4).
 //! * `resolve`: all settings to a `Config`, with the rules across keys (CFG-7 to CFG-16).
 
 mod builder;
+mod catalogue;
 mod error;
 mod keys;
 mod parse;
@@ -22,6 +24,7 @@ use std::fmt;
 pub use rohrpost_net::Address;
 
 pub use self::builder::ProducerBuilder;
+pub use self::catalogue::{ConfigKey, KeyStatus, Origin, config_keys};
 pub use self::error::{ConfigError, ConfigErrors};
 
 /// All settings of a producer, checked and typed. Fields bear Kafka's names; each says its key, unit and default.
