@@ -15,6 +15,7 @@ use crate::outcome::BatchResult;
 use crate::producer::{Producer, Shared};
 use crate::send::Topic;
 use crate::sender::request::{Body, Framed, Produce, ProduceTopic, Request};
+use crate::sender::slow::Trip;
 
 const TOPIC: &str = "measured";
 const NODE: i32 = 1;
@@ -111,8 +112,12 @@ impl Rig {
             id: Default::default(),
             batches: std::mem::take(&mut self.batches),
         };
-        let produce =
-            Produce { acks: -1, timeout_ms: shared.config.request_timeout_ms as i32, topics: vec![topic] };
+        let produce = Produce {
+            acks: -1,
+            timeout_ms: shared.config.request_timeout_ms as i32,
+            trip: Trip::default(),
+            topics: vec![topic],
+        };
         let request = Request { version: PRODUCE_VERSION, body: Body::Produce(produce) };
         let framed = request.frame(1, &shared.config.client_id).ok().expect("a request of plain batches");
         let mut slices: Vec<IoSlice<'_>> = Vec::new();

@@ -37,7 +37,7 @@ mod partition;
 mod properties;
 pub(crate) mod request;
 mod retry;
-mod slow;
+pub(crate) mod slow;
 #[cfg(test)]
 mod slow_tests;
 mod split;
