@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 
 pub mod clients;
 pub mod duel;
+pub mod proxy;
 pub mod records;
 pub mod table;
 
