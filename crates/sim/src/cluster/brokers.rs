@@ -488,6 +488,7 @@ impl Cluster {
         });
         for key in leads {
             self.raise(node, key);
+            self.grow_by_waiting(node, key);
         }
     }
 

@@ -418,6 +418,9 @@ impl Cluster {
 
     /// A broker takes over in this epoch, with a log that ends here.
     pub(super) fn note_leader(&mut self, node: i32, key: Key, leader_epoch: i32, log_end: i64) {
+        if self.partition(key).is_none_or(|partition| partition.leader_epoch != leader_epoch) {
+            return; // it learns too late: somebody else leads already
+        }
         let at_ms = self.now_ms;
         let Topic { spec, id, partitions, .. } = &mut self.topics[key.0];
         let truth = &mut partitions[key.1 as usize];

@@ -40,7 +40,8 @@ pub(super) struct Replica {
 pub(super) struct Follower {
     /// Its log's end; -1 = unknown.
     pub(super) end: i64,
-    pub(super) caught_up_ms: u64,
+    /// When its end was last that of the leader; `None`: not while this one led.
+    caught_up_ms: Option<u64>,
     fetched_ms: u64,
     leader_end_then: i64,
     /// The process that fetched last (its broker epoch).
@@ -138,7 +139,7 @@ impl Replica {
             self.epoch_start = self.end();
             for &node in self.replicas.iter().filter(|node| **node != me) {
                 let known = self.followers.get(&node).copied().filter(|_| was_leader);
-                let caught_up_ms = if self.isr.contains(&node) { now_ms } else { 0 };
+                let caught_up_ms = self.isr.contains(&node).then_some(now_ms);
                 let unknown = Follower { end: -1, caught_up_ms, fetched_ms: 0, leader_end_then: -1, life: 0 };
                 self.followers.insert(node, Follower { caught_up_ms, ..known.unwrap_or(unknown) });
             }
@@ -152,9 +153,9 @@ impl Replica {
         let Some(follower) = self.followers.get_mut(&node) else { return };
         // R8
         if offset >= leader_end {
-            follower.caught_up_ms = now_ms;
+            follower.caught_up_ms = Some(now_ms);
         } else if offset >= follower.leader_end_then && follower.leader_end_then >= 0 {
-            follower.caught_up_ms = follower.caught_up_ms.max(follower.fetched_ms);
+            follower.caught_up_ms = follower.caught_up_ms.max(Some(follower.fetched_ms));
         }
         (follower.end, follower.life) = (offset, life);
         (follower.fetched_ms, follower.leader_end_then) = (now_ms, leader_end);
@@ -226,5 +227,6 @@ impl Replica {
 
 /// R7.
 fn lags(follower: &Follower, leader_end: i64, now_ms: u64, lag_ms: u64) -> bool {
-    follower.end != leader_end && now_ms.saturating_sub(follower.caught_up_ms) > lag_ms
+    follower.end != leader_end
+        && follower.caught_up_ms.is_none_or(|caught_up_ms| now_ms.saturating_sub(caught_up_ms) > lag_ms)
 }

@@ -197,10 +197,33 @@ impl Cluster {
     /// R14, R6.
     fn after_fetch(&mut self, leader: i32, key: Key, follower: i32) {
         self.raise(leader, key);
+        self.grow(leader, key, follower);
+    }
+
+    fn grow(&mut self, leader: i32, key: Key, follower: i32) {
         let Some(broker) = self.broker(leader) else { return };
         let Some(replica) = broker.replicas.get(&key) else { return };
         if let Some(wanted) = replica.wants_to_grow(follower, |node| broker.image.is_alive(node)) {
             self.ask_for_isr(leader, key, wanted);
+        }
+    }
+
+    /// The same for all followers whose fetches wait here: in Kafka they come again and again.
+    pub(super) fn grow_by_waiting(&mut self, leader: i32, key: Key) {
+        let Some(replica) = self.broker(leader).and_then(|broker| broker.replicas.get(&key)) else { return };
+        if !replica.is_leader || replica.isr.len() == replica.replicas.len() {
+            return;
+        }
+        let followers: Vec<(i32, u32)> = replica.followers.iter().map(|(node, f)| (*node, f.life)).collect();
+        for (node, life) in followers {
+            let waits =
+                self.broker(node).filter(|broker| broker.life == life).and_then(|b| b.replicas.get(&key));
+            let waits = waits.is_some_and(|r| {
+                r.leader == leader && matches!(r.fetching.state, FetchState::Parked | FetchState::Lazy)
+            });
+            if waits && self.linked(leader, node) {
+                self.grow(leader, key, node);
+            }
         }
     }
 
@@ -271,16 +294,21 @@ impl Cluster {
     pub(super) fn check_in_sync(&mut self) {
         let lag_ms = self.config.replica_lag_ms;
         self.timers.order(self.now_ms + lag_ms / 2, Action::CheckInSync);
-        let mut wishes = Vec::new();
+        let (mut wishes, mut leaders) = (Vec::new(), Vec::new());
         for broker in self.brokers.iter().filter(|broker| broker.acts(self.now_ms)) {
             for (key, replica) in &broker.replicas {
                 if let Some(wanted) = replica.wants_to_shrink(self.now_ms, lag_ms) {
                     wishes.push((broker.node, *key, wanted));
+                } else if replica.is_leader {
+                    leaders.push((broker.node, *key));
                 }
             }
         }
         for (node, key, wanted) in wishes {
             self.ask_for_isr(node, key, wanted);
+        }
+        for (node, key) in leaders {
+            self.grow_by_waiting(node, key);
         }
     }
 
@@ -329,5 +357,6 @@ impl Cluster {
         }
         self.raise(node, key);
         self.look_at_waiters(node, key);
+        self.grow_by_waiting(node, key);
     }
 }

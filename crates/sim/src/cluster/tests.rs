@@ -1,1 +1,0 @@
-//! The cluster by itself: what a naive client sees, and what the model promises.

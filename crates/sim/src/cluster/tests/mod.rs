@@ -1,0 +1,5 @@
+//! The cluster by itself: what a naive client sees of it, and what the model promises.
+
+mod client;
+mod properties;
+mod scenarios;
