@@ -21,6 +21,8 @@ use std::time::Duration;
 use rohrpost_protocol::ApiKey;
 use rohrpost_protocol::frame::{DEFAULT_MAX_SIZE, SIZE_LEN, size_of_frame};
 
+use crate::now_ms;
+
 pub use self::addresses::with_addresses;
 pub use self::schedule::{FAULTS, Fault, Schedule};
 
@@ -33,6 +35,17 @@ pub struct Proxy {
     acceptors: Vec<JoinHandle<()>>,
 }
 
+/// A fault that happened, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// The broker whose connection it was.
+    pub broker: SocketAddr,
+    /// When it began.
+    pub from_ms: u64,
+    /// When the connection was of use again, or another one could be made.
+    pub to_ms: u64,
+}
+
 struct Shared {
     /// By the broker's own port: where the proxy listens for it. All are on loopback.
     ports: HashMap<u16, u16>,
@@ -41,6 +54,8 @@ struct Shared {
     active: AtomicBool,
     stopping: AtomicBool,
     counts: [AtomicU64; FAULTS.len()],
+    /// What happened, and when.
+    events: Mutex<Vec<Event>>,
     /// Sockets of connections that stand, to be closed at the end.
     open: Mutex<Vec<TcpStream>>,
 }
@@ -61,6 +76,7 @@ impl Proxy {
             active: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             counts: Default::default(),
+            events: Mutex::new(Vec::new()),
             open: Mutex::new(Vec::new()),
         });
         let mut proxy = Proxy { shared, acceptors: Vec::new() };
@@ -89,6 +105,11 @@ impl Proxy {
         FAULTS.iter().enumerate().map(count).collect()
     }
 
+    /// What happened so far.
+    pub fn events(&self) -> Vec<Event> {
+        lock(&self.shared.events).clone()
+    }
+
     /// The fewest times that any fault happened.
     pub fn fewest(&self) -> u64 {
         self.counts().into_iter().map(|(_, count)| count).min().unwrap_or(0)
@@ -115,11 +136,19 @@ impl Drop for Proxy {
 struct Connection {
     client: TcpStream,
     broker: TcpStream,
+    address: SocketAddr,
     shared: Arc<Shared>,
-    /// Requests without an answer: api, version, and what is to happen to the answer.
-    unanswered: Mutex<HashMap<i32, (ApiKey, i16, Option<Fault>)>>,
+    /// Requests without an answer, by correlation id.
+    unanswered: Mutex<HashMap<i32, Asked>>,
     /// The client is gone, and this is the request whose answer ends the connection to the broker.
     last: Mutex<Option<i32>>,
+}
+
+/// A request on its way, and what is to happen to its answer.
+struct Asked {
+    api: ApiKey,
+    version: i16,
+    fault: Option<Fault>,
 }
 
 fn accept(listener: &TcpListener, broker: SocketAddr, shared: &Arc<Shared>) {
@@ -138,8 +167,8 @@ fn accept(listener: &TcpListener, broker: SocketAddr, shared: &Arc<Shared>) {
 }
 
 impl Connection {
-    fn open(client: TcpStream, broker: SocketAddr, shared: &Arc<Shared>) -> io::Result<Connection> {
-        let broker = TcpStream::connect_timeout(&broker, Duration::from_secs(2))?;
+    fn open(client: TcpStream, address: SocketAddr, shared: &Arc<Shared>) -> io::Result<Connection> {
+        let broker = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
         client.set_nodelay(true)?;
         broker.set_nodelay(true)?;
         let mut open = lock(&shared.open);
@@ -151,6 +180,7 @@ impl Connection {
         Ok(Connection {
             client,
             broker,
+            address,
             shared: shared.clone(),
             unanswered: Mutex::default(),
             last: Mutex::default(),
@@ -171,7 +201,7 @@ impl Connection {
             let is_produce = api == Some(ApiKey::Produce);
             let fault = if is_produce { self.shared.draw() } else { None };
             if let Some(api) = api {
-                lock(&self.unanswered).insert(correlation_id, (api, version, fault));
+                lock(&self.unanswered).insert(correlation_id, Asked { api, version, fault });
             }
             match fault {
                 Some(Fault::CutBeforeRequest) => return Err(self.count(Fault::CutBeforeRequest)),
@@ -184,13 +214,13 @@ impl Connection {
                     // it might throw away what it has not read yet
                     *lock(&self.last) = Some(correlation_id);
                     (&self.broker).write_all(&frame)?;
-                    self.shared.count(Fault::CutAfterRequest);
+                    self.happened(Fault::CutAfterRequest);
                     let _ = self.broker.set_read_timeout(Some(LAST_ANSWER_WITHIN));
                     let _ = self.client.shutdown(Shutdown::Both);
                     return Ok(());
                 }
                 Some(Fault::StallRequests(ms)) => {
-                    self.shared.count(Fault::StallRequests(ms));
+                    self.happened(Fault::StallRequests(ms));
                     std::thread::sleep(Duration::from_millis(ms));
                 }
                 Some(Fault::DelayAnswer(_) | Fault::CutInAnswer) | None => {}
@@ -218,7 +248,7 @@ impl Connection {
                 }
                 continue;
             }
-            let Some((api, version, fault)) = asked else {
+            let Some(Asked { api, version, fault }) = asked else {
                 // an API that we do not know: nothing in it is ours to change
                 (&self.client).write_all(&frame)?;
                 continue;
@@ -231,7 +261,7 @@ impl Connection {
                     return Err(self.count(Fault::CutInAnswer));
                 }
                 Some(Fault::DelayAnswer(ms)) => {
-                    self.shared.count(Fault::DelayAnswer(ms));
+                    self.happened(Fault::DelayAnswer(ms));
                     std::thread::sleep(Duration::from_millis(ms));
                 }
                 _ => {}
@@ -242,8 +272,12 @@ impl Connection {
 
     /// Counts a fault, and is the reason to end.
     fn count(&self, fault: Fault) -> io::Error {
-        self.shared.count(fault);
+        self.happened(fault);
         io::ErrorKind::ConnectionAborted.into()
+    }
+
+    fn happened(&self, fault: Fault) {
+        self.shared.count(fault, self.address);
     }
 
     fn cut(&self) {
@@ -254,13 +288,19 @@ impl Connection {
 
 impl Shared {
     fn draw(&self) -> Option<Fault> {
-        self.active.load(Ordering::SeqCst).then(|| lock(&self.schedule).next()).flatten()
+        self.active.load(Ordering::SeqCst).then(|| lock(&self.schedule).draw()).flatten()
     }
 
-    fn count(&self, fault: Fault) {
+    fn count(&self, fault: Fault, broker: SocketAddr) {
         if let Some(at) = FAULTS.iter().position(|known| known.is_like(fault)) {
             self.counts[at].fetch_add(1, Ordering::SeqCst);
         }
+        let from_ms = now_ms();
+        let lasts_ms = match fault {
+            Fault::DelayAnswer(ms) | Fault::StallRequests(ms) => ms,
+            _ => 0,
+        };
+        lock(&self.events).push(Event { broker, from_ms, to_ms: from_ms + lasts_ms });
     }
 }
 

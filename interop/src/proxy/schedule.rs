@@ -73,7 +73,7 @@ impl Schedule {
     }
 
     /// What happens to the next Produce request.
-    pub fn next(&mut self) -> Option<Fault> {
+    pub fn draw(&mut self) -> Option<Fault> {
         if self.passes > 0 {
             self.passes -= 1;
             return None;
@@ -98,7 +98,7 @@ mod tests {
 
     fn first(seed: u64, count: usize) -> Vec<Option<Fault>> {
         let mut schedule = Schedule::new(seed, 5, 1000);
-        (0..count).map(|_| schedule.next()).collect()
+        (0..count).map(|_| schedule.draw()).collect()
     }
 
     #[test]
