@@ -63,10 +63,13 @@ fn is_on_path(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-/// The `rohrpost` command, built once per test run.
+/// The `rohrpost` command, built once per test run; or that of `ROHRPOST_BINARY`, for a long run beside which one goes on building.
 pub fn rohrpost() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let binary = BINARY.get_or_init(|| {
+        if let Some(binary) = std::env::var_os("ROHRPOST_BINARY") {
+            return PathBuf::from(binary);
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args(["build", "--quiet", "-p", "rohrpost-cli", "--message-format=json"])

@@ -1,5 +1,5 @@
-//! `scripts/chaos`: every fault against Apache Kafka, as often as asked for; the results go to standard output and, if all faults were
-//! done, into docs/chaos.md.
+//! `scripts/chaos`: every fault against Apache Kafka, as often as asked for. The results go to standard output; with those of earlier
+//! runs of other faults into the same folder they make the table, which goes into docs/chaos.md if asked for.
 
 // a program's output
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -46,10 +46,15 @@ fn main() -> ExitCode {
         let Some((_, nodes)) = &cluster else { continue };
         let row = inflict(fault, nodes, &plan);
         println!("{}", row.summary());
+        let kept = plan.folder.join(format!("{}.json", fault.name()));
+        if let Err(error) = std::fs::write(&kept, row.to_json().to_string()) {
+            eprintln!("chaos: cannot write {}: {error}", kept.display());
+            return ExitCode::FAILURE;
+        }
         rows.push(row);
     }
     drop(cluster);
-    let table = markdown(&rows);
+    let table = markdown(&FAULTS.iter().filter_map(|&fault| kept(&plan, fault)).collect::<Vec<_>>());
     println!("\n{table}");
     if write_docs && let Err(error) = write(&table) {
         eprintln!("chaos: {error}");
@@ -84,11 +89,18 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Plan, Vec<Fault
     Ok((plan, faults, write_docs))
 }
 
+/// What this run or an earlier one into the same folder came to.
+fn kept(plan: &Plan, fault: Fault) -> Option<Row> {
+    let text = std::fs::read_to_string(plan.folder.join(format!("{}.json", fault.name()))).ok()?;
+    Row::from_json(&serde_json::from_str(&text).ok()?)
+}
+
 /// Puts the table where the last one stands.
 fn write(table: &str) -> Result<(), String> {
     let path = root().join("docs/chaos.md");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let place = text.find(BEGIN).map(|at| at + BEGIN.len()).zip(text.find(END));
     let (from, to) = place.ok_or_else(|| format!("{} has no place for the table", path.display()))?;
-    std::fs::write(&path, format!("{}{table}{}", &text[..from], &text[to..])).map_err(|error| error.to_string())
+    std::fs::write(&path, format!("{}{table}{}", &text[..from], &text[to..]))
+        .map_err(|error| error.to_string())
 }

@@ -132,7 +132,8 @@ pub fn inflict(fault: Fault, nodes: &Nodes, plan: &Plan) -> Row {
     };
     let brokers = nodes.brokers();
     let proxy = proxy.map(|schedule| {
-        Proxy::start(&brokers.values().copied().collect::<Vec<_>>(), schedule).expect("free ports on loopback")
+        Proxy::start(&brokers.values().copied().collect::<Vec<_>>(), schedule)
+            .expect("free ports on loopback")
     });
     let bootstrap = proxy.as_ref().map_or(nodes.bootstrap().to_owned(), Proxy::bootstrap);
     let probe = Probe::start(brokers.values().copied(), &topic, PARTITIONS);

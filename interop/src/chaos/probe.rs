@@ -36,7 +36,11 @@ pub struct Probe {
 
 impl Probe {
     /// Starts to ask.
-    pub fn start(brokers: impl IntoIterator<Item = SocketAddr> + Clone, topic: &str, partitions: usize) -> Probe {
+    pub fn start(
+        brokers: impl IntoIterator<Item = SocketAddr> + Clone,
+        topic: &str,
+        partitions: usize,
+    ) -> Probe {
         let stop = Arc::new(AtomicBool::new(false));
         let mut probe = Probe { stop, threads: Vec::new(), accepted: Vec::new() };
         for partition in 0..partitions {
@@ -102,7 +106,12 @@ fn ask(broker: SocketAddr, topic: &str, partition: i32, stop: &AtomicBool, accep
     }
 }
 
-fn produce(client: &mut rohrpost_net::Client, topic: &str, partition: i32, batch: &[u8]) -> Option<ErrorCode> {
+fn produce(
+    client: &mut rohrpost_net::Client,
+    topic: &str,
+    partition: i32,
+    batch: &[u8],
+) -> Option<ErrorCode> {
     let data =
         PartitionProduceData { index: partition, records: Some(Records::Bytes(batch)), ..Default::default() };
     let request = ProduceRequest {

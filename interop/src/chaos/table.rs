@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Fault;
 use super::stalls::Stalls;
@@ -29,6 +29,50 @@ impl Row {
     pub(super) fn new(fault: Fault, faults: u64, seconds: u64, counts: Vec<(proxy::Fault, u64)>) -> Row {
         let (found, stalls, wrong) = (Value::Null, Stalls::default(), Vec::new());
         Row { fault, faults, seconds, counts, found, stalls, wrong }
+    }
+
+    /// To be kept.
+    pub fn to_json(&self) -> Value {
+        let counts: Vec<Value> =
+            self.counts.iter().map(|(fault, count)| json!([fault.name(), count])).collect();
+        let Stalls { count, longest_ms, excess_ms, excess_began_ms } = self.stalls;
+        json!({
+            "fault": self.fault.name(),
+            "faults": self.faults,
+            "seconds": self.seconds,
+            "counts": counts,
+            "found": self.found,
+            "stalls": [count, longest_ms, excess_ms, excess_began_ms],
+            "wrong": self.wrong,
+        })
+    }
+
+    /// As it was kept.
+    pub fn from_json(kept: &Value) -> Option<Row> {
+        let number = |value: &Value| value.as_u64();
+        let count = |pair: &Value| {
+            let fault = proxy::FAULTS.into_iter().find(|fault| pair[0] == fault.name())?;
+            Some((fault, number(&pair[1])?))
+        };
+        let stalls = &kept["stalls"];
+        Some(Row {
+            fault: super::FAULTS.into_iter().find(|fault| kept["fault"] == fault.name())?,
+            faults: number(&kept["faults"])?,
+            seconds: number(&kept["seconds"])?,
+            counts: kept["counts"].as_array()?.iter().map(count).collect::<Option<_>>()?,
+            found: kept["found"].clone(),
+            stalls: Stalls {
+                count: usize::try_from(number(&stalls[0])?).ok()?,
+                longest_ms: number(&stalls[1])?,
+                excess_ms: number(&stalls[2])?,
+                excess_began_ms: number(&stalls[3])?,
+            },
+            wrong: kept["wrong"]
+                .as_array()?
+                .iter()
+                .map(|wrong| wrong.as_str().map(str::to_owned))
+                .collect::<Option<_>>()?,
+        })
     }
 
     /// There is nothing to judge.
@@ -101,7 +145,10 @@ impl Row {
             let _ = write!(text, ", {name} {}", self.count(name));
         }
         let Stalls { count, longest_ms, excess_ms, .. } = self.stalls;
-        let _ = write!(text, "; {count} stalls, longest {longest_ms} ms, {excess_ms} ms longer than the cluster's");
+        let _ = write!(
+            text,
+            "; {count} stalls, longest {longest_ms} ms, {excess_ms} ms longer than the cluster's"
+        );
         for (fault, count) in &self.counts {
             let _ = write!(text, "; {} {count}", fault.name());
         }

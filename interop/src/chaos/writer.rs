@@ -27,7 +27,17 @@ impl Writer {
         let outcomes = folder.join(format!("{topic}.outcomes"));
         let said = folder.join(format!("{topic}.log"));
         let mut command = rohrpost();
-        command.args(["verify", "-b", bootstrap, "-t", topic, "--seconds", "86400", "--rate", &rate.to_string()]);
+        command.args([
+            "verify",
+            "-b",
+            bootstrap,
+            "-t",
+            topic,
+            "--seconds",
+            "86400",
+            "--rate",
+            &rate.to_string(),
+        ]);
         command.args(["--no-check", "--quiet", "--json", "--outcomes"]).arg(&outcomes);
         for setting in settings {
             command.args(["-X", setting]);
@@ -53,7 +63,9 @@ impl Writer {
         while start.elapsed() < END_WITHIN {
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(self.outcomes.clone()),
-                Ok(Some(status)) => return Err(format!("rohrpost verify ended with {status}: {}", self.said())),
+                Ok(Some(status)) => {
+                    return Err(format!("rohrpost verify ended with {status}: {}", self.said()));
+                }
                 _ => std::thread::sleep(Duration::from_millis(50)),
             }
         }
