@@ -78,10 +78,12 @@ pub mod rules;
 mod rules;
 mod send;
 mod sender;
+mod serializer;
 #[cfg(feature = "simulate")]
 #[doc(hidden)]
 pub mod simulate;
 mod time;
+mod typed;
 mod wait;
 
 pub use self::accumulator::FlushReport;
@@ -97,6 +99,12 @@ pub use self::producer::{
 };
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};
+#[cfg(feature = "json")]
+pub use self::serializer::Json;
+pub use self::serializer::{
+    Nullable, Number, Part, Raw, SerializeError, Serializer, Shared, Target, Text, Unit, Utf8, UuidText,
+};
+pub use self::typed::{Keyed, TypedSendError, TypedTopic};
 pub use rohrpost_protocol::ErrorCode;
 
 /// The README's examples compile and run with the tests.

@@ -164,6 +164,11 @@ pub struct Topic {
 }
 
 impl Topic {
+    #[cfg(test)]
+    pub(crate) fn unknown(producer: &Producer, name: &str) -> Topic {
+        Topic { producer: producer.clone(), state: producer.shared().topic_or_new(name).unwrap() }
+    }
+
     /// The topic's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -45,7 +45,7 @@ fn a_broker_is_ready_when_its_batch_is_full_lingered_or_not_alone() {
     // ACC-13
     assert_eq!(rig.ready(), Ready { next_check_ms: Some(5), ..Ready::default() });
     rig.clock.advance(4);
-    assert_eq!(rig.ready().nodes, []);
+    assert!(rig.ready().nodes.is_empty());
     rig.clock.advance(1);
     assert_eq!(rig.ready().nodes, [1], "lingered");
     // more than one batch
@@ -60,11 +60,11 @@ fn a_broker_is_ready_when_its_batch_is_full_lingered_or_not_alone() {
 fn a_flush_or_close_ends_all_lingering() {
     let rig = Rig::new(&[Some(1)], Settings { linger_ms: 60_000, ..settings() });
     rig.send_to(0, "v");
-    assert_eq!(rig.ready().nodes, []);
+    assert!(rig.ready().nodes.is_empty());
     let flush = rig.accumulator.begin_flush();
     assert_eq!(rig.ready().nodes, [1]);
     drop(flush);
-    assert_eq!(rig.ready().nodes, []);
+    assert!(rig.ready().nodes.is_empty());
     rig.accumulator.set_closing();
     assert_eq!(rig.ready().nodes, [1]);
     assert!(matches!(rig.append(&Record::value("late")), Append::Closed), "FLU-7");
@@ -76,7 +76,7 @@ fn someone_who_waits_for_memory_ends_all_lingering() {
     let rig =
         Rig::new(&[Some(1), Some(1)], Settings { linger_ms: 60_000, buffer_memory: 20_000, ..settings() });
     rig.send_to(0, vec![7; 16_000]);
-    assert_eq!(rig.ready().nodes, []);
+    assert!(rig.ready().nodes.is_empty());
     let record = Record::value(vec![7; 16_000]).partition(1).unwrap();
     assert!(matches!(rig.append(&record), Append::NoRoom), "there is room for one batch only");
     let bytes = rig.accumulator.pool().chunk_size(record.size(), 0);
@@ -106,7 +106,7 @@ fn a_batch_that_was_put_back_waits_for_its_back_off_and_then_goes_without_linger
     let batch = rig.drain(1).remove(0);
     assert_eq!((batch.attempts(), batch.is_retry()), (1, true));
     rig.reenqueue(batch, 500);
-    assert_eq!(rig.ready().nodes, []);
+    assert!(rig.ready().nodes.is_empty());
     rig.lead(&[Some(2)], 1);
     assert_eq!(rig.ready().nodes, [2], "ACC-10: a newer leader epoch ends the back-off");
     assert_eq!(rig.drain(2).len(), 1);
@@ -172,7 +172,7 @@ fn records_that_come_while_a_request_is_under_way_batch_together_without_linger(
     let busy = Held(HashSet::from([0]));
     for _ in 0..50 {
         rig.send(Record::value("v"));
-        assert_eq!(rig.accumulator.ready(0, &rig.cluster, &busy).nodes, []);
+        assert!(rig.accumulator.ready(0, &rig.cluster, &busy).nodes.is_empty());
     }
     rig.send(Record::value("v"));
     rig.ready(); // ready, but the broker's connection is busy
