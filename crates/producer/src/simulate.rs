@@ -13,7 +13,8 @@ use rohrpost_net::{Event, NetConfig, NodeState, Outgoing};
 use rohrpost_protocol::{ApiKey, ApiVersionRanges, VersionRange};
 
 use crate::config::{ConfigErrors, ProducerBuilder};
-use crate::producer::{CloseReport, Producer, Shared};
+use crate::outcome::Refusal;
+use crate::producer::{CloseReport, Metrics, Producer, Shared};
 use crate::sender::core::Links;
 use crate::sender::driver::net_config;
 use crate::sender::request::{Framed, Request};
@@ -85,7 +86,9 @@ pub struct Sender {
 /// What a step leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Let the network write, take in what it has at this moment, and step again.
+    /// Let the network write, and step again; if that brought events, [`Sender::handle`] them before.
+    Write,
+    /// Let the network write, [`Sender::handle`] what it has at this moment, and step again.
     Again,
     /// Let the network write. The sender sleeps until it is woken, the network brings something, or this moment comes.
     Sleep {
@@ -139,7 +142,7 @@ impl Sender {
         let token = self.shared.sender.begin_pass();
         let mut links = SimLinks { network, client_id: &self.shared.config.client_id };
         match turns.turn(&mut links, now_ms) {
-            Turn::Write => Step::Again,
+            Turn::Write => Step::Write,
             Turn::Poll { wait_ms } => {
                 let sleeps =
                     wait_ms != Some(0) && self.shared.sender.sleep(token, wait_ms.unwrap_or(u64::MAX));
@@ -162,6 +165,18 @@ impl Sender {
         self.shared.sender.awake();
         let mut links = SimLinks { network, client_id: &self.shared.config.client_id };
         turns.handle(events.drain(..), |frame| frame.0.request, &mut links, now_ms);
+    }
+
+    /// As [`Producer::metrics`], also when no handle of the producer is left.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.shared)
+    }
+
+    /// Whether the producer has an error that ended it.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.shared.lifecycle.check(), Err(Refusal::Fatal { .. }))
     }
 
     /// Somebody left work while the sender slept (PRE-9).

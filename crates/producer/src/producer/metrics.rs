@@ -53,7 +53,7 @@ impl Metrics {
         self.records_not_written + self.records_unknown
     }
 
-    pub(super) fn of(shared: &Shared) -> Metrics {
+    pub(crate) fn of(shared: &Shared) -> Metrics {
         let counts = shared.accumulator.counts();
         let pool = shared.accumulator.pool();
         let stats = &shared.stats;
