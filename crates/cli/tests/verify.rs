@@ -305,6 +305,17 @@ fn await_outcome(folder: &Path, kind: &str) {
 }
 
 #[test]
+fn a_producer_that_takes_no_more_fails_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path());
+    let arguments = ["-t", "t", "--records", "10", "--size", "2000000"];
+    let ran = verify(folder.path(), &broker, &arguments).expect_status(1).expect_said("ended early: ");
+    let found = json(&ran.expect_said("max.request.size"));
+    assert_clean(&found);
+    assert_eq!((&found["refused"], &found["checked"]), (&1.into(), &true.into()), "{found}");
+}
+
+#[test]
 fn wrong_usage_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let broker = broker(folder.path());

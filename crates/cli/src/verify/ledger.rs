@@ -329,3 +329,180 @@ impl Entries {
         ((sequence / PIECE as u64) as usize, (sequence % PIECE as u64) as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rohrpost_protocol::Uuid;
+
+    use super::*;
+    use crate::verify::promise::Promise;
+
+    const RUN: u64 = 7;
+
+    /// One partition, all promised, begun at 1000 ms.
+    fn ledger(deleted_at: &[u64]) -> Ledger {
+        let head = Head {
+            run: RUN,
+            topic: "t".to_owned(),
+            topic_id: Uuid::default(),
+            promise: Promise::ALL,
+            begin_ms: 1000,
+            start_offsets: vec![0],
+        };
+        Ledger::new(&head, deleted_at)
+    }
+
+    fn tell(ledger: &mut Ledger, sequence: u64, kind: Kind, offset: Option<i64>, time_ms: u64) {
+        let placed = (kind == Kind::Acked).then_some(0);
+        let outcome = Outcome { partition: 0, sequence, kind, placed, offset, time_ms, reason: None };
+        ledger.outcome(&outcome).unwrap();
+    }
+
+    fn acked(ledger: &mut Ledger, sequence: u64, offset: i64, time_ms: u64) {
+        tell(ledger, sequence, Kind::Acked, Some(offset), time_ms);
+    }
+
+    fn find(ledger: &mut Ledger, sequence: u64, offset: i64) {
+        let value = Identity { run: RUN, partition: 0, sequence }.value(100);
+        ledger.found(0, offset, Some(&value));
+    }
+
+    fn judge(mut ledger: Ledger) -> Verdict {
+        ledger.end_of_outcomes(None);
+        ledger.judge()
+    }
+
+    #[test]
+    fn a_life_of_a_topic_begins_where_offsets_go_back() {
+        let mut ledger = ledger(&[2000]);
+        acked(&mut ledger, 0, 0, 1900);
+        acked(&mut ledger, 1, 1, 1990);
+        // the former leader may still answer after the deletion was asked for
+        acked(&mut ledger, 2, 2, 2010);
+        acked(&mut ledger, 3, 0, 2500);
+        acked(&mut ledger, 4, 1, 2501);
+        find(&mut ledger, 3, 0);
+        find(&mut ledger, 4, 1);
+        let verdict = judge(ledger);
+        assert!(verdict.is_clean(), "{verdict:?}");
+        assert_eq!((verdict.gone_by_command, verdict.lost), (3, 0));
+    }
+
+    #[test]
+    fn each_life_needs_a_deletion_before_it() {
+        for (deleted_at, misplaced) in
+            [(vec![], 2), (vec![1500], 1), (vec![1500, 1700], 0), (vec![1500, 2500], 1)]
+        {
+            let mut ledger = ledger(&deleted_at);
+            for (sequence, offset) in [(0, 5), (1, 0), (2, 0)] {
+                acked(&mut ledger, sequence, offset, 1000 + 500 * (sequence + 1));
+            }
+            ledger.end_of_outcomes(None);
+            let verdict = ledger.unread();
+            assert_eq!(verdict.wrongly_placed, misplaced, "{deleted_at:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_former_topic_acknowledged_may_not_come_back() {
+        let mut ledger = ledger(&[2000]);
+        acked(&mut ledger, 0, 0, 1900);
+        acked(&mut ledger, 1, 0, 2500);
+        find(&mut ledger, 1, 0);
+        find(&mut ledger, 0, 1);
+        let verdict = judge(ledger);
+        assert_eq!((verdict.duplicated, verdict.reordered), (1, 1), "{verdict:?}");
+    }
+
+    #[test]
+    fn the_present_topic_owes_every_record_even_if_it_was_never_acknowledged_again() {
+        let mut gone = ledger(&[2000]);
+        acked(&mut gone, 0, 0, 1900);
+        assert!(judge(gone).is_clean());
+        let mut lost = ledger(&[2000]);
+        acked(&mut lost, 0, 0, 1900);
+        acked(&mut lost, 1, 0, 2500);
+        assert_eq!(judge(lost).lost, 1);
+    }
+
+    #[test]
+    fn the_longest_time_without_an_acknowledgement_counts_failures_and_the_beginning() {
+        let gap = |outcomes: &[(Kind, u64)]| {
+            let mut ledger = ledger(&[]);
+            for (sequence, &(kind, time_ms)) in outcomes.iter().enumerate() {
+                let offset = (kind == Kind::Acked).then_some(sequence as i64);
+                tell(&mut ledger, sequence as u64, kind, offset, time_ms);
+            }
+            ledger.end_of_outcomes(None);
+            let verdict = ledger.unread();
+            assert_eq!(verdict.longest_gap_ms, verdict.longest_partition_gap_ms, "there is only one");
+            (verdict.longest_gap_ms, verdict.longest_gap_began_ms)
+        };
+        assert_eq!(gap(&[(Kind::Acked, 1300), (Kind::Acked, 1400)]), (300, 1000));
+        assert_eq!(gap(&[(Kind::Acked, 1100), (Kind::Unknown, 1300), (Kind::Acked, 1600)]), (500, 1100));
+        assert_eq!(gap(&[(Kind::Acked, 1100), (Kind::NotWritten, 1900)]), (800, 1100));
+        assert_eq!(gap(&[(Kind::Acked, 1100), (Kind::Refused, 1900)]), (100, 1000), "it was never sent");
+    }
+
+    #[test]
+    fn an_acknowledgement_without_an_offset_is_held_to_being_there() {
+        let mut ledger = ledger(&[]);
+        for sequence in 0..2 {
+            tell(&mut ledger, sequence, Kind::Acked, None, 1100);
+        }
+        find(&mut ledger, 0, 0);
+        let verdict = judge(ledger);
+        assert_eq!((verdict.lost, verdict.wrongly_placed), (1, 0), "{verdict:?}");
+    }
+
+    #[test]
+    fn records_without_an_outcome_are_counted_against_what_was_sent() {
+        let mut ledger = ledger(&[]);
+        acked(&mut ledger, 0, 0, 1100);
+        find(&mut ledger, 0, 0);
+        find(&mut ledger, 2, 1);
+        ledger.end_of_outcomes(Some(&[3]));
+        let verdict = ledger.judge();
+        assert_eq!((verdict.untold, verdict.untold_present), (2, 1), "{verdict:?}");
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_take_no_memory() {
+        let mut ledger = ledger(&[]);
+        let mut outcome = Outcome {
+            partition: 0,
+            sequence: u64::MAX - 1,
+            kind: Kind::Acked,
+            placed: Some(0),
+            offset: Some(0),
+            time_ms: 0,
+            reason: None,
+        };
+        assert!(ledger.outcome(&outcome).is_err());
+        (outcome.partition, outcome.sequence) = (1, 0);
+        assert!(ledger.outcome(&outcome).is_err());
+        find(&mut ledger, u64::MAX - 1, 0);
+        assert_eq!(judge(ledger).damaged, 1);
+    }
+
+    #[test]
+    fn an_entry_keeps_outcome_offset_and_finds_apart() {
+        for kind in KINDS {
+            for offset in [None, Some(0), Some(1), Some((1 << 57) - 2)] {
+                let mut entry = Entry::default();
+                entry.set_found(false);
+                entry.set_outcome(kind, offset);
+                assert_eq!((entry.kind(), entry.offset(), entry.times_found()), (Some(kind), offset, 1));
+                assert!(!entry.is_in_place());
+                for times in [2, 3, 3] {
+                    entry.set_found(true);
+                    assert_eq!(
+                        (entry.kind(), entry.offset(), entry.times_found()),
+                        (Some(kind), offset, times)
+                    );
+                }
+                assert!(entry.is_in_place());
+            }
+        }
+    }
+}

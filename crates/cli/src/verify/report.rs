@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::check::Checked;
 use super::outcomes::{Head, Troubles};
+use super::send::EndedEarly;
 use super::verdict::Verdict;
 use crate::failure::Failure;
 use crate::produce::report::grouped;
@@ -41,9 +42,15 @@ impl Report {
         }
     }
 
-    /// Why not all records were sent.
-    pub(super) fn ended_early(mut self, why: Option<String>) -> Report {
-        self.ended_early = why;
+    /// Why not all records were sent. That the producer takes no more is a failure, that Ctrl-C was pressed is none.
+    pub(super) fn ended_early(mut self, why: Option<EndedEarly>) -> Report {
+        self.ended_early = why.map(|why| match why {
+            EndedEarly::Interrupted => "interrupted".to_owned(),
+            EndedEarly::Refused(refusal) => {
+                self.failure.get_or_insert(Failure::Told);
+                refusal
+            }
+        });
         self
     }
 
@@ -58,12 +65,13 @@ impl Report {
         for example in &self.verdict.examples {
             terminal::note(&format!("rohrpost: {example}"));
         }
-        match (self.failure, self.verdict.is_clean()) {
-            (Some(failure), _) => Err(failure),
-            (None, true) => Ok(()),
-            (None, false) => {
-                Err(Failure::run(format!("broken promises: {}", self.verdict.broken.join(", "))))
-            }
+        if !self.verdict.is_clean() {
+            terminal::note(&format!("rohrpost: broken promises: {}", self.verdict.broken.join(", ")));
+        }
+        match self.failure {
+            Some(failure) => Err(failure),
+            None if self.verdict.is_clean() => Ok(()),
+            None => Err(Failure::Told),
         }
     }
 

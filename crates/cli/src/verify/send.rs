@@ -48,8 +48,16 @@ pub(super) struct Run<'a> {
 /// What sending came to, beside the outcomes.
 pub(super) struct Sent {
     pub(super) troubles: Troubles,
-    /// Why not all records were sent that were asked for.
-    pub(super) ended_early: Option<String>,
+    pub(super) ended_early: Option<EndedEarly>,
+}
+
+/// Why not all records were sent that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum EndedEarly {
+    /// Ctrl-C.
+    Interrupted,
+    /// The producer takes no more.
+    Refused(String),
 }
 
 impl<'a> Run<'a> {
@@ -116,7 +124,7 @@ impl<'a> Run<'a> {
     }
 
     /// How many records of each partition were given to the producer, and why that is not all.
-    fn send(&self, sender: SyncSender<Outcome>, broken: &AtomicBool) -> (Vec<u64>, Option<String>) {
+    fn send(&self, sender: SyncSender<Outcome>, broken: &AtomicBool) -> (Vec<u64>, Option<EndedEarly>) {
         let options = self.options;
         let partitions = self.head.start_offsets.len() as u64;
         let limit = options.seconds.map_or(options.records.unwrap_or(RECORDS), |_| u64::MAX);
@@ -129,7 +137,7 @@ impl<'a> Run<'a> {
         while total < limit {
             let elapsed = start.elapsed();
             if interrupt::count() > 0 {
-                ended_early = Some("interrupted".to_owned());
+                ended_early = Some(EndedEarly::Interrupted);
                 break;
             }
             if until.is_some_and(|until| elapsed >= until) || broken.load(Ordering::Relaxed) {
@@ -148,7 +156,7 @@ impl<'a> Run<'a> {
             total += 1;
             if let Err(refusal) = self.send_one(identity, &sender) {
                 if !may_pass(&refusal) {
-                    ended_early = Some(refusal.to_string());
+                    ended_early = Some(EndedEarly::Refused(refusal.to_string()));
                     break;
                 }
                 std::thread::sleep(REFUSAL_BACKOFF);
