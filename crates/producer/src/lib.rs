@@ -89,13 +89,13 @@ mod wait;
 pub use self::accumulator::FlushReport;
 pub use self::config::{
     Acks, Address, Compression, Config, ConfigError, ConfigErrors, ConfigKey, KeyStatus, Origin,
-    ProducerBuilder, config_keys,
+    ProducerBuilder, StopOnFailure, TopicRecreation, config_keys,
 };
 pub use self::delivery::{Delivery, Job, WaitError};
 pub use self::interceptor::{Acknowledgement, Interceptor, InterceptorSettings};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::producer::{
-    BuildError, CloseReport, FlushError, Metrics, PartitionInfo, Producer, Undelivered,
+    BuildError, CloseReport, FlushError, HeldRecords, Metrics, PartitionInfo, Producer, Undelivered,
 };
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};

@@ -15,7 +15,6 @@ use crate::outcome::BatchResult;
 use crate::producer::{Producer, Shared};
 use crate::send::Topic;
 use crate::sender::request::{Body, Framed, Produce, ProduceTopic, Request};
-use crate::sender::slow::Trip;
 
 const TOPIC: &str = "measured";
 const NODE: i32 = 1;
@@ -115,7 +114,7 @@ impl Rig {
         let produce = Produce {
             acks: -1,
             timeout_ms: shared.config.request_timeout_ms as i32,
-            trip: Trip::default(),
+            trip: Box::default(),
             topics: vec![topic],
         };
         let request = Request { version: PRODUCE_VERSION, body: Body::Produce(produce) };

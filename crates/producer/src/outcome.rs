@@ -263,6 +263,11 @@ pub enum Reason {
     Purged,
     /// The batch could not be compressed or encoded.
     Encoding,
+    /// Its topic was deleted and created anew, and `topic.recreation` or [`Producer::release`](crate::Producer::release) says that
+    /// its records are not for the new one (MET-9).
+    TopicRecreated,
+    /// An earlier record of its partition failed, and `stop.on.failure` names its topic (RTY-5).
+    Stopped,
     /// The producer met an error that ends it: authorization, fencing, an unsupported version.
     Fatal(ErrorCode),
     /// The record was never accepted. Only callbacks and interceptors see this; the call's own error has the details (CMPL-5).
@@ -277,6 +282,8 @@ impl Reason {
             Reason::Closed => "the producer was closed",
             Reason::Purged => "the record was purged",
             Reason::Encoding => "the batch could not be encoded",
+            Reason::TopicRecreated => "the topic was deleted and created anew",
+            Reason::Stopped => "an earlier record of the partition failed",
             Reason::Refused => "the record was not accepted",
         }
     }

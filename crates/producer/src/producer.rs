@@ -4,6 +4,7 @@
 mod close;
 mod metrics;
 mod shared;
+mod stops;
 mod wait;
 
 use std::fmt;
@@ -17,6 +18,8 @@ use tracing::warn;
 pub use self::close::{CloseReport, Undelivered};
 pub use self::metrics::Metrics;
 pub(crate) use self::shared::{Attached, Shared};
+pub use self::stops::HeldRecords;
+pub(crate) use self::stops::Release;
 use self::wait::{MetadataChange, within};
 use crate::accumulator::FlushReport;
 use crate::config::{Config, ConfigErrors, ProducerBuilder};

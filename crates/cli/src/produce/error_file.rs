@@ -118,6 +118,8 @@ fn reason_name(reason: Reason) -> &'static str {
         Reason::Closed => "PRODUCER_CLOSED",
         Reason::Purged => "PURGED",
         Reason::Encoding => "ENCODING",
+        Reason::TopicRecreated => "TOPIC_RECREATED",
+        Reason::Stopped => "STOPPED_ON_FAILURE",
         _ => "FAILED",
     }
 }

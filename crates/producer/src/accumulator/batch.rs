@@ -188,6 +188,11 @@ impl Batch {
         self.pieces = Vec::new();
     }
 
+    /// Grows with each batch that is opened for its partition. Parts of a batch have its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.id.number
+    }
+
     /// How often it was put back into its queue (ACC-21).
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts

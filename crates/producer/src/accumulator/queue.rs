@@ -183,6 +183,21 @@ impl TopicState {
         self.used.load(Ordering::Acquire) >= self.known()
     }
 
+    /// From here on appends go to new batches. Gives the keys of partitions, of one or of all that were used, each with the number
+    /// below which its batches are older than this call.
+    pub(crate) fn cut(&self, partition: Option<u32>) -> Vec<(u32, u64)> {
+        let chosen =
+            self.partitions.iter().filter(|known| partition.is_none_or(|index| known.index as u32 == index));
+        let cut = |partition: &Arc<Partition>| {
+            let mut queue = partition.queue.lock();
+            if let Some(open) = queue.open_batch() {
+                open.lower_limit(0);
+            }
+            (partition.key, queue.next_id)
+        };
+        chosen.map(cut).collect()
+    }
+
     pub(crate) fn is_unused(&self) -> bool {
         self.used.load(Ordering::Acquire) == 0 && !self.has_waiters()
     }

@@ -259,15 +259,15 @@ impl Accumulator {
 
     /// Takes every queued batch: `close(0)`, purge.
     pub(crate) fn abort_all(&self, out: &mut Vec<Batch>) {
-        self.abort_where(&|_| true, out);
+        self.abort_where(&|_, _| true, out);
     }
 
-    /// Takes the queued batches of some partitions.
-    pub(crate) fn abort_where(&self, which: &dyn Fn(&Partition) -> bool, out: &mut Vec<Batch>) {
+    /// Takes queued batches, of each partition from the head on, by their numbers.
+    pub(crate) fn abort_where(&self, which: &dyn Fn(&Partition, u64) -> bool, out: &mut Vec<Batch>) {
         loop {
             let mut compressing = false;
             self.take(out, |partition, queue| match queue.batches.front() {
-                Some(_) if !which(partition) => None,
+                Some(head) if !which(partition, head.number()) => None,
                 Some(head) if head.state == State::Compressing => {
                     compressing = true;
                     None
@@ -410,7 +410,7 @@ impl Batch {
         now_ms < self.not_before_ms && leader_epoch <= self.leader_epoch
     }
 
-    fn leave_queue(&mut self) {
+    pub(super) fn leave_queue(&mut self) {
         assert!(self.state == State::Ready, "a batch leaves its queue with its bytes");
         self.is_out = true;
         self.seal();

@@ -26,7 +26,7 @@ use crate::rules::{self, Rule};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BatchId {
     /// Grows with each batch that is opened.
-    number: u64,
+    pub(super) number: u64,
     /// Of a part: where its first record stood in the batch that was opened.
     first_record: u32,
 }
@@ -64,7 +64,8 @@ impl Accumulator {
     ) -> Result<Vec<SplitPart>, Box<Batch>> {
         let own = batch.encoded_len();
         let target = self.split_target(&batch);
-        let Some(drafts) = Draft::refill(&batch, target).filter(|drafts| drafts.len() > 1) else {
+        let fits = |_: u32, draft: &Draft, len: usize| draft.bytes.len() + len <= target;
+        let Some(drafts) = Draft::refill(&batch, fits).filter(|drafts| drafts.len() > 1) else {
             return Err(Box::new(batch));
         };
         let partition = batch.partition.clone();
@@ -73,10 +74,38 @@ impl Accumulator {
             partition.ratio().reset(ratio); // ACC-6
             partition.size_limit().learn(own, batch.max_record);
         }
+        Ok(self.put_parts(batch, drafts, |_| false, may_be_written, now_ms).0)
+    }
 
+    /// ERR-3: takes records out of a batch, by the places that `is_out` names. The others are put in the batch's place, in order, to
+    /// be sent again; parts whose records are taken out come back. Every part is told of. Without a way to split it, the batch comes
+    /// back.
+    pub(crate) fn sort_out(
+        &self,
+        batch: Batch,
+        is_out: impl Fn(u32) -> bool,
+        now_ms: u64,
+    ) -> Result<(Vec<SplitPart>, Vec<Batch>), Box<Batch>> {
+        let of_a_kind = |index: u32, _: &Draft, _: usize| is_out(index) == is_out(index - 1);
+        let Some(drafts) = Draft::refill(&batch, of_a_kind).filter(|drafts| drafts.len() > 1) else {
+            return Err(Box::new(batch));
+        };
+        Ok(self.put_parts(batch, drafts, is_out, false, now_ms))
+    }
+
+    /// Puts drafts in the place of the batch that they were made of, but for those whose first record `is_out`.
+    fn put_parts(
+        &self,
+        batch: Batch,
+        drafts: Vec<Draft>,
+        is_out: impl Fn(u32) -> bool,
+        may_be_written: bool,
+        now_ms: u64,
+    ) -> (Vec<SplitPart>, Vec<Batch>) {
+        let partition = batch.partition.clone();
         let counts: Vec<u32> = drafts.iter().map(|draft| draft.builder.count()).collect();
         let completions = batch.completion().split(&counts);
-        let (mut parts, mut told, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut parts, mut out, mut told, mut jobs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut first_record = 0;
         for (draft, completion) in drafts.into_iter().zip(completions) {
             let id = BatchId { first_record: batch.id.first_record + first_record, ..batch.id };
@@ -87,6 +116,7 @@ impl Accumulator {
                 },
                 ..stamp
             });
+            let goes_out = is_out(first_record);
             first_record += draft.builder.count();
             told.push(SplitPart { completion: completion.clone(), stamp });
             let chunk = self.pool.adopt(draft.bytes.into_boxed_slice());
@@ -99,16 +129,23 @@ impl Accumulator {
             part.leader_epoch = batch.leader_epoch;
             part.is_split = true;
             part.was_drained = may_be_written;
+            if goes_out {
+                part.close_plain();
+                part.leave_queue();
+                part.finish();
+                out.push(part);
+                continue;
+            }
             jobs.extend(self.codec.close(&mut part));
             parts.push(part);
         }
         let expiry_ms = batch.created_ms.saturating_add(self.settings.delivery_timeout_ms);
         self.next_expiry_ms.fetch_min(expiry_ms, Ordering::Relaxed);
-        self.ledger.put_back(batch.record_count().into());
+        self.ledger.put_back(parts.iter().map(|part| u64::from(part.record_count())).sum());
         let limit = self.batch_limit(&partition);
         {
             let mut queue = partition.queue.lock();
-            let at = queue.place_of(&parts[0]);
+            let at = parts.first().map_or(0, |first| queue.place_of(first));
             for (offset, part) in parts.into_iter().enumerate() {
                 let offset = if rules::holds(Rule::SplitOrder) { offset } else { 0 };
                 queue.batches.insert(at + offset, part);
@@ -120,7 +157,7 @@ impl Accumulator {
         }
         jobs.into_iter().for_each(|job| self.codec.submit(job));
         drop(batch); // its memory goes back when the parts have theirs: see above
-        Ok(told)
+        (told, out)
     }
 
     /// The write limit of a new batch: `batch.size`, or less if the topic's brokers refused that (ACC-3, ACC-23).
@@ -189,9 +226,9 @@ impl Draft {
         Draft { bytes: vec![0; HEADER_LEN], builder: BatchBuilder::new(), max_record: 0 }
     }
 
-    /// Decodes a batch and fills its records into drafts of at most `target` bytes, or one record. `None` if it cannot be read,
-    /// which would be a bug.
-    fn refill(batch: &Batch, target: usize) -> Option<Vec<Draft>> {
+    /// Decodes a batch and fills its records into drafts: one that is not the first goes on in a draft if `joins`, which is asked with
+    /// the record's place, the draft and the record's length. `None` if the batch cannot be read, which would be a bug.
+    fn refill(batch: &Batch, joins: impl Fn(u32, &Draft, usize) -> bool) -> Option<Vec<Draft>> {
         let bytes = batch.copy();
         let parsed = rohrpost_record::Batch::parse(&bytes).ok()?;
         let mut scratch = Vec::new();
@@ -199,14 +236,14 @@ impl Draft {
         let records = parsed.records(&mut scratch, batch.builder.records_len()).ok()?;
         let mut drafts = vec![Draft::new()];
         let mut headers: Vec<Header<'_>> = Vec::new();
-        for record in records {
+        for (index, record) in (0..).zip(records) {
             let record = record.ok()?;
             headers.clear();
             headers.extend(record.headers());
             let (timestamp, key, value) = (record.timestamp, record.key, record.value);
             let mut draft = drafts.last_mut()?;
             let mut size = draft.builder.measure(timestamp, key, value, &headers);
-            if draft.builder.count() > 0 && draft.bytes.len() + size.total() > target {
+            if draft.builder.count() > 0 && !joins(index, draft, size.total()) {
                 drafts.push(Draft::new());
                 draft = drafts.last_mut()?;
                 size = draft.builder.measure(timestamp, key, value, &headers);

@@ -9,7 +9,7 @@ use rohrpost_net::properties::{self, Property, PropertyError};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::keys::{self, Fate};
-use super::{Acks, Compression, Config, resolve, suggest};
+use super::{Acks, Compression, Config, TopicRecreation, resolve, suggest};
 use crate::delivery::Job;
 use crate::interceptor::{Interceptor, InterceptorSettings};
 use crate::producer::{Attached, BuildError, Producer};
@@ -186,6 +186,29 @@ impl ProducerBuilder {
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub fn retry_backoff(self, initial: Duration, max: Duration) -> ProducerBuilder {
         self.with("retry.backoff.ms", millis(initial)).with("retry.backoff.max.ms", millis(max))
+    }
+
+    /// `topic.recreation`: what becomes of buffered records when their topic was deleted and created anew.
+    pub fn topic_recreation(self, policy: TopicRecreation) -> ProducerBuilder {
+        self.with(
+            "topic.recreation",
+            match policy {
+                TopicRecreation::Follow => "follow",
+                TopicRecreation::Fail => "fail",
+                TopicRecreation::Hold => "hold",
+            },
+        )
+    }
+
+    /// `stop.on.failure`: topics in which the records of a partition behind one that failed fail, too, until
+    /// [`Producer::resume`]. Adds to what was set before.
+    pub fn stop_on_failure(self, topic: impl AsRef<str>) -> ProducerBuilder {
+        let set = self.settings.iter().rev().find(|setting| setting.key == "stop.on.failure");
+        let topics = match set {
+            Some(setting) => format!("{},{}", setting.value, topic.as_ref()),
+            None => topic.as_ref().to_owned(),
+        };
+        self.with("stop.on.failure", topics)
     }
 
     /// `client.id`.

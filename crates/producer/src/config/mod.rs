@@ -94,6 +94,54 @@ pub struct Config {
     /// `allow.auto.create.topics` (default true; not a key of Kafka's producer): may an unknown topic be created by being
     /// asked for? A topic once seen is never brought back by this producer (MET-8).
     pub allow_auto_create_topics: bool,
+    /// `topic.recreation` (default follow; a key of ours): what becomes of buffered records when their topic was deleted and created
+    /// anew (MET-9).
+    pub topic_recreation: TopicRecreation,
+    /// `stop.on.failure` (default none; a key of ours): in these topics, the records of a partition behind one that failed fail, too,
+    /// until [`Producer::resume`](crate::Producer::resume) (RTY-5).
+    pub stop_on_failure: StopOnFailure,
+    /// `resend.innocent.records` (default false; a key of ours): when a broker refuses a batch and names the records that it means,
+    /// the others are sent again without them (ERR-3).
+    pub resend_innocent_records: bool,
+}
+
+/// What becomes of the records that are buffered for a topic when it turns out that it was deleted and created anew (MET-9).
+///
+/// That is noticed by the topic's id. With brokers that have no topic ids in Produce requests (older than Kafka 4.1), only a
+/// refresh of the metadata can notice it: a batch that is sent between the re-creation and that refresh goes to the new topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TopicRecreation {
+    /// They go to the new topic. Those for partitions that it does not have fail.
+    #[default]
+    Follow,
+    /// They fail as `NotWritten`, those with an attempt that may have been written to the old topic as `Unknown`. What is sent
+    /// afterwards goes to the new topic.
+    Fail,
+    /// They wait, and so does what is sent afterwards, until [`Producer::release`](crate::Producer::release) says what to do, or
+    /// their `delivery.timeout.ms` is over.
+    Hold,
+}
+
+/// Topics in which a failure stops its partition (RTY-5).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StopOnFailure {
+    /// In none.
+    #[default]
+    Never,
+    /// In all (`*`).
+    AllTopics,
+    /// In these.
+    Topics(Vec<String>),
+}
+
+impl StopOnFailure {
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        match self {
+            StopOnFailure::Never => false,
+            StopOnFailure::AllTopics => true,
+            StopOnFailure::Topics(topics) => topics.iter().any(|name| name == topic),
+        }
+    }
 }
 
 /// Which acknowledgement a batch waits for (`acks`, SND-12).

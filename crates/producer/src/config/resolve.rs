@@ -7,13 +7,14 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rohrpost_net::Address;
+use rohrpost_protocol::topic_name;
 use rohrpost_record::Codec;
 use tracing::warn;
 
 use super::builder::Setting;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::keys::{self, Convert, Fate};
-use super::{Acks, Config, parse, suggest};
+use super::{Acks, Config, StopOnFailure, TopicRecreation, parse, suggest};
 
 const INT_MAX: u64 = i32::MAX as u64;
 const LONG_MAX: u64 = i64::MAX as u64;
@@ -226,7 +227,34 @@ impl<'a> Resolver<'a> {
                 LONG_MAX,
             ),
             allow_auto_create_topics: self.boolean("allow.auto.create.topics", true),
+            topic_recreation: self.topic_recreation(),
+            stop_on_failure: self.stop_on_failure(),
+            resend_innocent_records: self.boolean("resend.innocent.records", false),
         })
+    }
+
+    fn topic_recreation(&mut self) -> TopicRecreation {
+        let words = &["follow", "fail", "hold"];
+        match self.text("topic.recreation", "follow", |t| parse::word(t, words).map(str::to_owned)).as_str() {
+            "fail" => TopicRecreation::Fail,
+            "hold" => TopicRecreation::Hold,
+            _ => TopicRecreation::Follow,
+        }
+    }
+
+    fn stop_on_failure(&mut self) -> StopOnFailure {
+        let topics = self.text("stop.on.failure", "", |t| {
+            for name in parse::list(t)?.elements.iter().filter(|name| *name != "*") {
+                topic_name::check(name)
+                    .map_err(|_| format!("{name:?} is no topic name; a list of topics, or *"))?;
+            }
+            Ok(t.to_owned())
+        });
+        match parse::list(&topics) {
+            Ok(list) if list.elements.iter().any(|name| name == "*") => StopOnFailure::AllTopics,
+            Ok(list) if !list.elements.is_empty() => StopOnFailure::Topics(list.elements),
+            _ => StopOnFailure::Never,
+        }
     }
 
     /// CFG-16

@@ -303,3 +303,22 @@ fn levels_are_checked_for_every_codec() {
     assert_eq!(config.compression.codec(), Codec::Gzip);
     assert_eq!(with(&[("compression.type", "snappy")]).unwrap().compression.codec(), Codec::Snappy);
 }
+
+#[test]
+fn our_own_keys_say_what_becomes_of_records_that_meet_trouble() {
+    // MET-9, RTY-5, ERR-3
+    let config = with(&[]).unwrap();
+    assert_eq!(config.topic_recreation, TopicRecreation::Follow);
+    assert_eq!(config.stop_on_failure, StopOnFailure::Never);
+    assert!(!config.resend_innocent_records);
+    let config = with(&[("topic.recreation", "hold"), ("stop.on.failure", "a, b")]).unwrap();
+    assert_eq!(config.topic_recreation, TopicRecreation::Hold);
+    assert_eq!(config.stop_on_failure, StopOnFailure::Topics(vec!["a".into(), "b".into()]));
+    assert_eq!(with(&[("stop.on.failure", "a,*")]).unwrap().stop_on_failure, StopOnFailure::AllTopics);
+    assert!(refused(&[("topic.recreation", "follows")]).contains("did you mean follow?"));
+    assert!(refused(&[("stop.on.failure", "a b")]).contains("no topic name"));
+    let builder = ProducerBuilder::new("a:1").stop_on_failure("a").stop_on_failure("b");
+    let config = builder.topic_recreation(TopicRecreation::Fail).check().unwrap();
+    assert_eq!(config.stop_on_failure, StopOnFailure::Topics(vec!["a".into(), "b".into()]));
+    assert_eq!(config.topic_recreation, TopicRecreation::Fail);
+}

@@ -115,6 +115,11 @@ impl MetadataCore {
         &self.snapshot
     }
 
+    /// Whether the topic is in the metadata set.
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
+    }
+
     /// A call or a queued batch needs this topic: adds it to the set, or renews its life (MET-2).
     pub(crate) fn want(&mut self, topic: &Arc<str>, now_ms: u64) {
         let is_missing = !self.snapshot.topics.contains_key(topic);

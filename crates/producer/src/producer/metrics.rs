@@ -36,6 +36,8 @@ pub struct Metrics {
     pub requests_in_flight: u64,
     /// How often the producer epoch was bumped (IDM-6).
     pub epoch_bumps: u64,
+    /// How often a topic that was sent to turned out to have been deleted and created anew (MET-9).
+    pub topics_recreated: u64,
     /// Connections that stand (`connection-count`).
     pub connections: u64,
     /// Bytes of `buffer.memory` that are free (`buffer-available-bytes`).
@@ -71,6 +73,7 @@ impl Metrics {
             produce_requests: stats.produce_requests.load(Ordering::Relaxed),
             requests_in_flight: stats.requests_in_flight.load(Ordering::Relaxed),
             epoch_bumps: stats.epoch_bumps.load(Ordering::Relaxed),
+            topics_recreated: stats.topics_recreated.load(Ordering::Relaxed),
             connections: stats.connections.load(Ordering::Relaxed),
             buffer_available_bytes: pool.available() as u64,
             buffer_total_bytes: pool.total() as u64,

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rohrpost_protocol::ErrorCode;
 
 use super::close::Closed;
+use super::stops::Stops;
 use crate::accumulator::{Accumulator, Counts, Settings};
 use crate::config::Config;
 use crate::delivery::Executor;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) commands: Commands,
     pub(crate) closed: Closed,
+    pub(crate) stops: Stops,
     pub(crate) stats: SenderStats,
     pub(crate) interceptors: Option<Arc<Interceptors>>,
 }
@@ -69,6 +71,7 @@ impl Shared {
             lifecycle: Lifecycle::default(),
             commands: Commands::default(),
             closed: Closed::default(),
+            stops: Stops::default(),
             stats: SenderStats::default(),
             interceptors: None,
             sender,

@@ -132,7 +132,14 @@ impl SenderCore {
             may_split: records > 1 && self.may_go_on(&batch, now_ms),
             ..facts
         };
-        match retry::verdict(&facts) {
+        let verdict = retry::verdict(&facts);
+        if matches!(verdict, Verdict::Retry | Verdict::RetryInNewEpoch | Verdict::Split)
+            && let Some((reason, text)) = self.barred(&batch)
+        {
+            self.fail_batch(batch, reason, Some(text));
+            return;
+        }
+        match verdict {
             Verdict::Acked => {
                 if let Some(stamp) = stamp {
                     self.state(&partition).acked(&stamp, records);
@@ -158,7 +165,7 @@ impl SenderCore {
                 };
                 self.fail_batch(batch, Reason::Broker(code), message);
             }
-            Verdict::FailRecords => self.fail_records(batch, told),
+            Verdict::FailRecords => self.fail_records(batch, told, now_ms),
             Verdict::Fatal => {
                 let message = told.error_message.unwrap_or(code.message()).to_owned();
                 self.fail_batch(batch, Reason::Fatal(code), Some(message.clone()));
@@ -175,7 +182,9 @@ impl SenderCore {
         entry.may_be_written |= rules::holds(Rule::UnansweredIsUnknown);
         entry.last_error = Some(code);
         self.metadata.request_refresh();
-        if self.may_retry(&batch, now_ms) {
+        if let Some((reason, text)) = self.barred(&batch) {
+            self.fail_batch(batch, reason, Some(text));
+        } else if self.may_retry(&batch, now_ms) {
             self.retry(batch, code, None, trip, now_ms);
         } else if self.forced {
             let text = "the producer was closed before the answer came".into();
@@ -195,7 +204,7 @@ impl SenderCore {
     }
 
     /// Its time is not over, and the producer's is not either.
-    fn may_go_on(&self, batch: &Batch, now_ms: u64) -> bool {
+    pub(super) fn may_go_on(&self, batch: &Batch, now_ms: u64) -> bool {
         let age_ms = now_ms.saturating_sub(batch.created_ms());
         age_ms < self.shared.config.delivery_timeout_ms && !self.forced && self.fatal.is_none()
     }
@@ -227,12 +236,16 @@ impl SenderCore {
 
     /// ERR-3: records that the broker names fail with its words, and the others because they were in one batch with them.
     /// Nothing was written.
-    fn fail_records(&mut self, batch: Batch, told: &PartitionProduceResponse<'_>) {
+    fn fail_records(&mut self, batch: Batch, told: &PartitionProduceResponse<'_>, now_ms: u64) {
         let named = told.record_errors.iter().filter_map(|e| {
             let index = u32::try_from(e.batch_index).ok().filter(|index| *index < batch.record_count())?;
             Some((index, e.batch_index_error_message.map(str::to_owned)))
         });
-        let record_errors = named.collect();
+        let record_errors: Vec<(u32, Option<String>)> = named.collect();
+        let batch = match self.sort_out(batch, told, &record_errors, now_ms) {
+            Some(batch) => batch,
+            None => return,
+        };
         let message = told.error_message.map(str::to_owned);
         self.fail_with(batch, Reason::Broker(told.error_code), message, record_errors);
     }
@@ -242,7 +255,7 @@ impl SenderCore {
     }
 
     /// CMPL-8: the outcome follows from what the batch's attempts were answered with.
-    fn fail_with(
+    pub(super) fn fail_with(
         &mut self,
         batch: Batch,
         reason: Reason,
@@ -262,6 +275,7 @@ impl SenderCore {
         let partition = batch.partition().clone();
         if let BatchResult::Failed(failure) = &result {
             self.report_undelivered(&batch, failure);
+            self.stop_on_failure(&partition, batch.number(), failure.reason);
         }
         let mut told = std::mem::take(&mut self.told);
         let state = self.state(&partition);
@@ -296,10 +310,12 @@ impl SenderCore {
             return;
         }
         let closes = self.undelivered.is_some();
+        let mut newest = 0;
         let mut told = Vec::new();
         for completion in chosen {
             let Some(at) = state.find(&completion) else { continue };
-            let attempts = state.entry(at).attempts;
+            let (attempts, number) = (state.entry(at).attempts, state.entry(at).number);
+            newest = newest.max(number);
             if !rules::holds(Rule::ExpiredKeepsMemory) {
                 self.shared.accumulator.pool().give_back(FIRST_CHUNK, None);
             }
@@ -318,6 +334,7 @@ impl SenderCore {
             }
             state.end(at, BatchResult::Failed(failure), None, &mut told);
         }
+        self.stop_on_failure(&partition, newest, reason);
         // IDM-12: marked whenever a request may have carried it.
         if rules::holds(Rule::UnresolvedMarked) {
             self.wants_new_epoch(&partition, Bump::IfUnresolved);
@@ -338,7 +355,7 @@ impl SenderCore {
     }
 
     /// IDM-15: an error that a bump repairs ends nothing.
-    fn wants_new_epoch(&mut self, partition: &Arc<Partition>, bump: Bump) {
+    pub(super) fn wants_new_epoch(&mut self, partition: &Arc<Partition>, bump: Bump) {
         if self.idempotence.is_none() {
             return;
         }

@@ -6,15 +6,13 @@ use std::sync::atomic::Ordering;
 
 use rohrpost_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, MetadataResponse};
 use rohrpost_protocol::{ApiKey, ErrorCode, Message, VersionRange};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::core::{Links, SenderCore};
 use super::idempotence::Identity;
 use super::partition::Bump;
 use super::request::{Body, Request};
-use crate::metadata::{Change, Snapshot};
-use crate::outcome::Reason;
-use crate::rules::{self, Rule};
+use crate::metadata::Change;
 
 /// What came of the wish to ask something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,14 +72,14 @@ impl SenderCore {
         now_ms: u64,
     ) {
         let random = self.random.f64();
-        let before = self.metadata.snapshot().clone();
         match self.metadata.handle_answer(answer, version, now_ms, random) {
             Change::Snapshot => {
                 self.troubles.clear();
                 self.tell_trouble();
                 self.set_nodes(links);
-                self.note_recreated(&before);
+                let anew = self.note_recreated();
                 self.publish();
+                self.treat_recreated(&anew);
                 self.fail_vanished_partitions();
             }
             Change::Nothing => {}
@@ -124,51 +122,6 @@ impl SenderCore {
         }
         self.start(links);
         self.publish();
-    }
-
-    /// MET-9, `follow`: a topic with a new id is another topic. Its partitions go on from sequence 0 in a new epoch, once what
-    /// is on the wire has come back.
-    pub(super) fn note_recreated(&mut self, before: &Snapshot) {
-        let now = self.metadata.snapshot().clone();
-        for (key, state) in self.partitions.iter_mut().enumerate() {
-            let Some(partition) = state.partition.as_ref() else { continue };
-            let Some(topic) = now.topics.get(partition.topic_name()) else { continue };
-            if topic.id.is_zero() || state.topic_id == topic.id {
-                continue;
-            }
-            let was_known = !state.topic_id.is_zero();
-            state.topic_id = topic.id;
-            if was_known && state.identity.is_some() && rules::holds(Rule::RecreatedTopic) {
-                state.bump = Bump::Yes;
-                self.bumping.insert(key as u32);
-            }
-        }
-        let anew =
-            now.topics.values().filter(|t| before.topics.get(&t.name).is_some_and(|old| old.id != t.id));
-        for topic in anew.filter(|t| !t.id.is_zero()) {
-            info!("topic {} was created anew; its records go to the new one", topic.name);
-        }
-    }
-
-    /// MET-9: records of partitions that the topic does not have any more fail at once.
-    pub(super) fn fail_vanished_partitions(&mut self) {
-        let snapshot = self.metadata.snapshot().clone();
-        let mut batches = Vec::new();
-        let vanished = |topic: &str, index: i32| {
-            snapshot
-                .topics
-                .get(topic)
-                .is_some_and(|t| usize::try_from(index).is_ok_and(|i| i >= t.partitions.len()))
-        };
-        self.shared
-            .accumulator
-            .abort_where(&|partition| vanished(partition.topic_name(), partition.index()), &mut batches);
-        for batch in batches {
-            let partition = batch.partition().clone();
-            let message =
-                format!("topic {} has no partition {} any more", partition.topic_name(), partition.index());
-            self.fail_batch(batch, Reason::Broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), Some(message));
-        }
     }
 
     pub(super) fn publish(&self) {

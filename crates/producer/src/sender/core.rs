@@ -21,6 +21,7 @@ use super::idempotence::Idempotence;
 use super::partition::{PartitionState, Policy, Told};
 use super::request::{Body, Produce, ProduceTopic, Request};
 use super::slow::{Trip, Way};
+use super::stops::Halts;
 use crate::accumulator::{Batch, Gate, HeadInfo, Partition, Ready};
 use crate::delivery::Completion;
 use crate::metadata::{MetadataCore, Snapshot};
@@ -83,6 +84,7 @@ pub(crate) struct SenderStats {
     pub(crate) batches_retried: AtomicU64,
     pub(crate) batches_split: AtomicU64,
     pub(crate) epoch_bumps: AtomicU64,
+    pub(crate) topics_recreated: AtomicU64,
     pub(crate) connections: AtomicU64,
     /// A producer id is there, or none is needed (CON-8).
     pub(crate) has_identity: AtomicBool,
@@ -119,6 +121,7 @@ pub(crate) struct SenderCore {
     drained: Vec<Batch>,
     /// What the sender knows of the way to each broker.
     pub(super) ways: BTreeMap<i32, Way>,
+    pub(super) halts: Halts,
     /// Empty between uses; only its memory is kept.
     pub(super) told: Vec<Told>,
     /// A broker named a new leader since the last pass (ERR-2).
@@ -150,6 +153,7 @@ impl SenderCore {
             forced: false,
             drained: Vec::new(),
             ways: BTreeMap::new(),
+            halts: Halts::default(),
             told: Vec::new(),
             hinted: false,
             has_gone: false,
@@ -191,6 +195,7 @@ impl SenderCore {
             self.fail_queued();
             return Pass { sent, next_ms: self.next_ms(now_ms, None, blocked) };
         }
+        self.carry_out_stops();
         blocked |= self.ask_for_identity(links, now_ms, &mut sent) == Asked::Blocked;
         self.leave_epochs();
         self.connect_warm(links, now_ms);
@@ -373,7 +378,7 @@ impl SenderCore {
         let snapshot = self.metadata.snapshot().clone();
         let policy = self.policy();
         let shared = self.shared.clone();
-        let gate = GateView { partitions: &self.partitions, policy };
+        let gate = GateView { partitions: &self.partitions, held: &self.halts.held, policy };
         let Ready { nodes, next_check_ms, leaderless } = shared.accumulator.ready(now_ms, &snapshot, &gate);
         // ACC-14
         for topic in leaderless {
@@ -387,7 +392,7 @@ impl SenderCore {
                 continue;
             }
             let mut drained = std::mem::take(&mut self.drained);
-            let gate = GateView { partitions: &self.partitions, policy };
+            let gate = GateView { partitions: &self.partitions, held: &self.halts.held, policy };
             shared.accumulator.drain(
                 now_ms,
                 &snapshot,
@@ -457,6 +462,7 @@ impl SenderCore {
         if topics.is_empty() {
             return true;
         }
+        self.note_produce_version(version);
         let config = &self.shared.config;
         let batches: usize = topics.iter().map(|t| t.batches.len()).sum();
         // SND-5
@@ -468,7 +474,7 @@ impl SenderCore {
             round_trip_ms: links.round_trip_ms(node),
             ..Trip::default()
         };
-        let produce = Produce { acks: config.acks.id(), timeout_ms, trip, topics };
+        let produce = Produce { acks: config.acks.id(), timeout_ms, trip: Box::new(trip), topics };
         match links.send(node, Request { version, body: Body::Produce(produce) }, now_ms) {
             Ok(()) => {
                 let stats = &self.shared.stats;
@@ -619,11 +625,16 @@ impl SenderCore {
 /// ACC-17: the partitions' states as the accumulator asks them.
 struct GateView<'a> {
     partitions: &'a [PartitionState],
+    /// MET-9: topics whose records wait for the application.
+    held: &'a BTreeSet<Arc<str>>,
     policy: Policy,
 }
 
 impl Gate for GateView<'_> {
     fn may_send(&self, partition: &Partition, head: HeadInfo) -> bool {
+        if !self.held.is_empty() && self.held.contains(partition.topic_name()) {
+            return false;
+        }
         match self.partitions.get(partition.key() as usize) {
             Some(state) => state.may_send(&head, &self.policy),
             None => !self.policy.idempotent || self.policy.identity.is_some(),

@@ -8,8 +8,10 @@
 //! * `expiry`: batches whose time is over, and the log lines of those that take long.
 //! * `idempotence`: producer id, epoch, sequence arithmetic (IDM-0 to IDM-16).
 //! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
+//! * `stops`: partitions that stand still, or whose records fail, until the application says how to go on.
 //! * `split`: batches that a broker found too large are sent again in parts (ACC-22).
 //! * `slow`: where a batch's time went, and what would help; a pure function.
+//! * `innocents`: records that a broker did not mean are sent again without those that it named (ERR-3).
 //! * `request`: requests as the core hands them out, and their frames.
 //! * `turn`: one turn of the sender's loop, with what other threads asked for: the driver but for its sockets and clock.
 //! * `driver`: the thread that owns the sockets and the clock.
@@ -30,6 +32,9 @@ pub(crate) mod driver;
 mod ends_tests;
 mod expiry;
 mod idempotence;
+mod innocents;
+#[cfg(test)]
+mod innocents_tests;
 #[cfg(test)]
 mod odd_tests;
 mod partition;
@@ -43,6 +48,9 @@ mod slow_tests;
 mod split;
 #[cfg(test)]
 mod split_tests;
+mod stops;
+#[cfg(test)]
+mod stops_tests;
 #[cfg(test)]
 mod tests;
 pub(crate) mod turn;

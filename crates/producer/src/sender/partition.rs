@@ -20,6 +20,10 @@ use crate::rules::{self, Rule};
 /// A batch that was sent at least once, or that ended behind one that was.
 pub(super) struct Entry {
     pub(super) completion: Arc<Completion>,
+    /// As in [`Batch::number`].
+    pub(super) number: u64,
+    /// The topic that its last request went to; zero if it is not known.
+    pub(super) topic_id: Uuid,
     pub(super) created_ms: u64,
     pub(super) stamp: Option<Stamp>,
     pub(super) place: Place,
@@ -81,6 +85,8 @@ pub(super) struct PartitionState {
     pub(super) bump: Bump,
     /// The topic that the sequences belong to (MET-9).
     pub(super) topic_id: Uuid,
+    /// RTY-5: batches with a lower number are not sent (again). `u64::MAX`: the partition is stopped.
+    pub(super) stopped_below: u64,
 }
 
 /// Whether the partition has to go on in a new epoch, once nothing of it is on the wire.
@@ -183,6 +189,7 @@ impl PartitionState {
         entry.times.left_queue(now_ms.saturating_sub(entry.since_ms), entry.attempts == 0);
         (entry.node, entry.since_ms) = (node, now_ms);
         entry.stamp = batch.stamp();
+        entry.topic_id = self.topic_id;
         entry.place = Place::OnWire;
         entry.attempts += 1;
     }
@@ -192,6 +199,8 @@ impl PartitionState {
         self.find(batch.completion()).unwrap_or_else(|| {
             self.entries.push_back(Entry {
                 completion: batch.completion().clone(),
+                number: batch.number(),
+                topic_id: Uuid::default(),
                 created_ms: batch.created_ms(),
                 stamp: None,
                 place: Place::Queued,
@@ -214,6 +223,8 @@ impl PartitionState {
         let Some(whole) = self.entries.pop_back() else { return };
         self.entries.extend(parts.into_iter().map(|part| Entry {
             completion: part.completion,
+            number: whole.number,
+            topic_id: whole.topic_id,
             created_ms: whole.created_ms,
             stamp: part.stamp,
             place: Place::Queued,

@@ -32,7 +32,8 @@ pub(crate) enum Body {
 pub(crate) struct Produce {
     pub(crate) acks: i16,
     pub(crate) timeout_ms: i32,
-    pub(crate) trip: Trip,
+    /// Boxed: what carries a request on stays small.
+    pub(crate) trip: Box<Trip>,
     pub(crate) topics: Vec<ProduceTopic>,
 }
 

@@ -13,7 +13,7 @@ use super::world::{Answer, World};
 use crate::outcome::Reason;
 
 /// The texts of warnings while `run` runs.
-fn warnings(run: impl FnOnce()) -> Vec<String> {
+pub(super) fn warnings(run: impl FnOnce()) -> Vec<String> {
     #[derive(Clone, Default)]
     struct Keep(Arc<Mutex<Vec<String>>>);
     struct Text(String);
