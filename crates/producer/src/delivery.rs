@@ -12,12 +12,10 @@ mod split;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
 
 use self::callback::Callbacks;
 pub(crate) use self::callback::{Callback, Notify, charged_bytes, run_callback};
@@ -29,6 +27,7 @@ use self::split::{Orphans, Split};
 use crate::accumulator::{Ending, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
 use crate::rules::{self, Rule};
+use crate::sync::{self, AtomicU32, Mutex, OnceLock, is_broken};
 use crate::wait;
 
 /// What becomes of one accepted record.
@@ -284,9 +283,9 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    pub(crate) fn open(partition: Arc<Partition>) -> Arc<Completion> {
+    pub(crate) fn open(partition: Arc<Partition>) -> sync::Arc<Completion> {
         let generation = partition.ledger().open_batch();
-        Arc::new(Completion {
+        sync::Arc::new(Completion {
             partition,
             result: OnceLock::new(),
             split: OnceLock::new(),
@@ -331,7 +330,7 @@ impl Completion {
     /// Gives all records of the batch their outcome. The first one wins; later ones change nothing (ACC-26).
     ///
     /// Call it without any lock held: it wakes tasks and runs callbacks.
-    pub(crate) fn resolve(self: &Arc<Self>, result: BatchResult) -> bool {
+    pub(crate) fn resolve(self: &sync::Arc<Self>, result: BatchResult) -> bool {
         let records = u64::from(self.records.load(Ordering::Acquire));
         let failed = matches!(result, BatchResult::Failed(_));
         let ending = (&result).into();
@@ -369,7 +368,7 @@ impl Completion {
     }
 
     /// Runs the callbacks; then, and not before, the batch is complete for those who flush (FLU-1).
-    fn run(self: &Arc<Self>, callbacks: Callbacks, ending: Ending, records: u64) {
+    fn run(self: &sync::Arc<Self>, callbacks: Callbacks, ending: Ending, records: u64) {
         if let Some(result) = self.result.get() {
             callbacks.run(|| self.handle(), |handle, place| self.outcome(result, handle, place));
         }
@@ -415,7 +414,7 @@ impl Completion {
     /// Puts `waker` into the handle's slot. `false`: the result has arrived meanwhile, or the batch was split.
     fn register(&self, slot: &mut u32, waker: &Waker) -> bool {
         let mut wakers = self.wakers.lock();
-        if self.is_done() {
+        if self.is_done() && !is_broken("delivery: look again") {
             return false;
         }
         let old = wakers.put(slot, waker);
@@ -493,7 +492,7 @@ impl Completion {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::atomic::AtomicU32 as Counter;
 

@@ -59,10 +59,14 @@
 //! The accumulator is shared by all threads (`&self`, one short lock per partition); every other state machine has a
 //! single owner, the sender thread. None of them does I/O or reads a clock.
 
+#![cfg_attr(loom, feature(arbitrary_self_types))] // loom's `Arc` as `self`; with RUSTC_BOOTSTRAP, see scripts/interleavings
+
 mod accumulator;
 mod config;
 mod delivery;
 mod interceptor;
+#[cfg(all(loom, test))]
+mod interleavings;
 #[cfg(feature = "measure")]
 #[doc(hidden)]
 pub mod measured;
@@ -82,6 +86,7 @@ mod serializer;
 #[cfg(feature = "simulate")]
 #[doc(hidden)]
 pub mod simulate;
+mod sync;
 mod time;
 mod typed;
 mod wait;

@@ -7,13 +7,13 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, OnceLock, is_broken};
 
 /// Longest sleep of the sender after which the wall-clock cell still counts as fresh (API-4: a stamp is at most 2 ms off).
 pub(crate) const NAP_MS: u64 = 2;
@@ -78,8 +78,12 @@ impl SenderWake {
 
     /// The sender is about to poll for at most `timeout_ms`. `false`: work arrived since `begin_pass`, poll with 0.
     pub(crate) fn sleep(&self, token: u32, timeout_ms: u64) -> bool {
+        // The count is changed by nothing, but changed: of this line and `wake`'s one comes after the other and sees what was before
+        // it. A plain load would rely on the one order of all SeqCst accesses, which the models of `interleavings` do not have.
+        let look = || self.0.work.fetch_add(0, Ordering::SeqCst);
+        let early = is_broken("wake: look last").then(look);
         self.0.state.store(if timeout_ms <= NAP_MS { NAP } else { SLEEP }, Ordering::SeqCst);
-        let may_sleep = self.0.work.load(Ordering::SeqCst) == token;
+        let may_sleep = early.unwrap_or_else(look) == token;
         if !may_sleep {
             self.awake();
         }

@@ -15,6 +15,7 @@ use crate::delivery::{Callback, Delivery, PlaceInBatch, charged_bytes};
 use crate::partitioner;
 use crate::record::Record;
 use crate::rules::{self, Rule};
+use crate::sync::is_broken;
 use crate::time::Clock;
 
 /// What came of an append.
@@ -160,12 +161,12 @@ impl Accumulator {
                 Step::Done(delivery) => return Append::Done(delivery),
                 Step::Again => {}
                 Step::MoveOn => self.move_on(topic, partition, known),
-                Step::NeedsChunk(wish) => {
+                Step::NeedsChunk { wish, is_first } => {
                     // ACC-2: memory is taken without the lock, and then the append is tried again
                     room.asked = true;
                     room.put_back(candidate);
                     let size = self.pool.chunk_size(candidate.size, wish);
-                    room.taken = self.pool.try_take_for(size, &mut candidate.granted);
+                    room.taken = self.pool.try_take_for(size, is_first, &mut candidate.granted);
                     match (&room.taken, &mut candidate.granted) {
                         (None, None) => return Append::NoRoom,
                         (None, Some(granted)) => granted.back(),
@@ -191,9 +192,10 @@ impl Accumulator {
     ) -> Step {
         let record = candidate.record;
         let mut jobs = Submit(self, None);
+        let early = is_broken("close: look under the lock").then(|| self.is_closing());
         let mut queue = partition.queue.lock();
         // Under the lock: whoever sets the flag and then takes every queue's lock misses no record (FLU-5, PRE-8).
-        if self.is_closing() {
+        if early.unwrap_or_else(|| self.is_closing()) {
             return Step::Closed;
         }
         let stay = match is_sticky.then(|| topic.sticky.stay()) {
@@ -218,7 +220,7 @@ impl Accumulator {
             if batch.fits(size.total()) {
                 if batch.tail_room() < size.total() {
                     let Some(chunk) = room.get(candidate) else {
-                        return Step::NeedsChunk(batch.next_chunk_wish());
+                        return Step::NeedsChunk { wish: batch.next_chunk_wish(), is_first: false };
                     };
                     batch.add_chunk(chunk);
                 }
@@ -245,7 +247,7 @@ impl Accumulator {
             }
         }
         let Some(chunk) = room.get(candidate) else {
-            return Step::NeedsChunk(queue.last_len);
+            return Step::NeedsChunk { wish: queue.last_len, is_first: true };
         };
         let now_ms = clock.refresh(); // API-4: whoever opens a batch reads the clock
         let delivery = self.open_batch(topic, partition, &mut queue, stay, chunk, candidate, clock, now_ms);
@@ -264,16 +266,20 @@ impl Accumulator {
         partition: &Arc<Partition>,
         queue: &mut Queue,
         stay: Option<partitioner::Stay>,
-        chunk: Chunk,
+        mut chunk: Chunk,
         candidate: &mut Candidate<'_>,
         clock: &Clock,
         now_ms: u64,
     ) -> Option<Delivery> {
         let record = candidate.record;
+        chunk.begin_batch();
         let timestamp = record.timestamp.unwrap_or_else(|| clock.last_wall_ms());
         // ACC-3; but CFG-11: a batch.size of 0 or 1 means one record per batch, and the estimate has room for two small ones
-        let limit =
-            if self.settings.batch_size == 1 { 1 } else { self.batch_limit(partition).max(candidate.size) };
+        let limit = if self.settings.batch_size == 1 {
+            1
+        } else {
+            self.batch_limit(partition, now_ms).max(candidate.size)
+        };
         let scale = self.codec.scale(partition.ratio());
         let id = BatchId::number(queue.next_id);
         queue.next_id += 1;
@@ -340,8 +346,11 @@ enum Step {
     Again,
     /// The topic's stay in this partition is over.
     MoveOn,
-    /// Memory is needed; so many bytes would be good.
-    NeedsChunk(usize),
+    /// Memory is needed; `wish` bytes would be good. `is_first`: a batch is to begin with it.
+    NeedsChunk {
+        wish: usize,
+        is_first: bool,
+    },
     /// There is no room for the callback.
     NoRoom,
     Closed,

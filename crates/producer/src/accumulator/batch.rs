@@ -10,17 +10,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, PayloadLen, RecordSize, Stamp, prefetch};
 
-use super::pool::Chunk;
+use super::pool::{BATCH_BYTES, Chunk};
 use super::queue::Partition;
 use super::split::BatchId;
 use crate::delivery::{Completion, Handle, Stock};
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::record::{Header, Record, TopicName};
+use crate::sync;
 
 /// The records of one partition that travel together.
 pub(crate) struct Batch {
     pub(super) partition: Arc<Partition>,
-    pub(super) completion: Arc<Completion>,
+    pub(super) completion: sync::Arc<Completion>,
     /// For the handles of its records, until it leaves its queue.
     stock: Option<Stock>,
     pub(super) pieces: Vec<Piece>,
@@ -64,6 +65,13 @@ pub(crate) struct Batch {
 /// [`Batch::scale`] without compression.
 const PLAIN: u64 = 1 << 16;
 
+/// What is charged for a batch has room for the batch twice (a queue doubles), its completion, a few pieces, and the sender's entry.
+#[cfg(not(any(loom, tsan)))]
+const _: () = assert!(
+    2 * size_of::<Batch>() + size_of::<Completion>() + 2 * size_of::<Piece>() <= BATCH_BYTES,
+    "a batch has grown: so must BATCH_BYTES"
+);
+
 /// How far before an append memory is asked for, in bytes: see [`prefetch`]. And how much at most.
 const AHEAD: usize = 512;
 const AHEAD_MAX: usize = 2048;
@@ -106,7 +114,7 @@ impl Batch {
 
     /// A batch that takes whatever is appended.
     pub(super) fn with(
-        completion: Arc<Completion>,
+        completion: sync::Arc<Completion>,
         partition: Arc<Partition>,
         id: BatchId,
         chunk: Chunk,
@@ -147,7 +155,7 @@ impl Batch {
     }
 
     /// The shared end of its records. Clone the reference to keep it beyond the batch.
-    pub(crate) fn completion(&self) -> &Arc<Completion> {
+    pub(crate) fn completion(&self) -> &sync::Arc<Completion> {
         &self.completion
     }
 

@@ -2,9 +2,10 @@
 //!
 //! A closed batch gives its pieces to this pool, which compresses them into scratch memory and writes the result back over them, so
 //! that closing a batch never needs memory when there is none; chunks left over go back at once. A batch that would grow stays
-//! plain. The queue is bounded by `buffer.memory`: each job holds its batch's chunks.
+//! plain (ACC-7): what it was charged is the most that it takes. The queue is bounded by `buffer.memory`: each job holds its batch's chunks.
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +23,11 @@ pub(crate) struct CodecPool {
     shared: Arc<CodecShared>,
     compression: Compression,
     threads: usize,
+    start: StartThread,
 }
+
+/// Starts a thread of this name.
+type StartThread = fn(&str, Box<dyn FnOnce() + Send>) -> io::Result<()>;
 
 struct CodecShared {
     state: Mutex<CodecState>,
@@ -61,7 +66,7 @@ impl CodecPool {
     pub(crate) fn new(compression: Compression, threads: usize, sender: SenderWake) -> CodecPool {
         let shared =
             CodecShared { state: Mutex::default(), work: Condvar::new(), idle: Condvar::new(), sender };
-        CodecPool { shared: Arc::new(shared), compression, threads }
+        CodecPool { shared: Arc::new(shared), compression, threads, start: start_thread }
     }
 
     /// Closes a batch. With a codec it has to come back from this pool before it is ready: submit the job after the partition's
@@ -85,17 +90,17 @@ impl CodecPool {
         state.jobs.push_back(job);
         if state.started < self.threads.min(state.jobs.len() + state.busy) {
             let (shared, compression) = (self.shared.clone(), self.compression);
-            let name = "rohrpost-codec".to_owned();
-            match std::thread::Builder::new().name(name).spawn(move || shared.run(compression)) {
-                Ok(_) => state.started += 1,
+            match (self.start)("rohrpost-codec", Box::new(move || shared.run(compression))) {
+                Ok(()) => state.started += 1,
                 Err(error) => {
                     tracing::warn!(%error, "no thread for compression: the sender compresses");
                 }
             }
         }
+        let is_alone = state.started == 0;
         drop(state);
-        if self.threads == 0 {
-            self.shared.sender.wake();
+        if is_alone {
+            self.shared.sender.wake(); // it compresses, and may be asleep
         } else {
             self.shared.work.notify_one();
         }
@@ -135,6 +140,10 @@ impl CodecPool {
             _ => (f64::from(ratio.get()) * 1.05 * 65536.0) as u64,
         }
     }
+}
+
+fn start_thread(name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
 impl Drop for CodecPool {
@@ -184,7 +193,7 @@ impl Job {
                 self.write_back(&bench.scratch);
                 (compression.codec(), bench.scratch.len())
             }
-            Ok(Ok(false)) => (Codec::None, raw_len), // it would have grown
+            Ok(Ok(false)) => (Codec::None, raw_len), // ACC-7: it would have grown, beyond what was reserved for it
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a batch is sent uncompressed");
                 (Codec::None, raw_len)
@@ -256,6 +265,14 @@ impl Ratio {
     /// A batch with this ratio was too large: nothing is expected of the codec until it has shown itself again (ACC-6).
     pub(crate) fn reset(&self, observed: f32) {
         self.0.store(observed.max(1.0).to_bits(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl CodecPool {
+    /// From now on no thread can be started.
+    pub(super) fn refuse_threads(&mut self) {
+        self.start = |_, _| Err(io::Error::from(io::ErrorKind::WouldBlock));
     }
 }
 

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-
-use parking_lot::Mutex;
 
 use crate::delivery::Outlet;
 use crate::outcome::{BatchResult, Outcome};
 use crate::rules::{self, Rule};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, is_broken};
 
 /// Least time between two warnings about failures that nobody saw.
 const UNSEEN_WARNING_MS: u64 = 10_000;
@@ -313,6 +312,10 @@ impl Future for FlushWait {
         let mut flushes = self.ledger.flushes.lock();
         let until = self.until - u64::from(!rules::holds(Rule::FlushSnapshot) && self.until > 0);
         let is_over = flushes.oldest() > until;
+        if is_broken("flush: one look and place") {
+            drop(flushes);
+            flushes = self.ledger.flushes.lock();
+        }
         let Some(waiting) = flushes.waiting.get_mut(&self.id) else {
             unreachable!("a flush's entry stays until its FlushWait is dropped")
         };

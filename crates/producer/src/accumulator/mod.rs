@@ -23,15 +23,17 @@ mod split;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::Ordering;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rohrpost_record::Compression;
 
 pub(crate) use self::append::{Append, Candidate};
 pub(crate) use self::batch::Batch;
 pub use self::ledger::FlushReport;
 pub(crate) use self::ledger::{Counts, Ending, FlushWait};
+#[cfg(all(loom, test))]
+pub(crate) use self::lock::ShortMutex;
 pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
@@ -47,6 +49,7 @@ use crate::delivery::{Completion, Outlet};
 use crate::metadata::Snapshot;
 use crate::outcome::BatchResult;
 use crate::rules::{self, Rule};
+use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, Mutex, fence};
 use crate::wait::SenderWake;
 
 /// What the accumulator needs of the configuration.
@@ -229,7 +232,7 @@ impl Accumulator {
     }
 
     /// Gives the records of a batch their outcome while a request still owns its memory (ACC-25). The first outcome wins (ACC-26).
-    pub(crate) fn resolve(&self, completion: &Arc<Completion>, result: BatchResult) -> bool {
+    pub(crate) fn resolve(&self, completion: &sync::Arc<Completion>, result: BatchResult) -> bool {
         completion.resolve(result)
     }
 

@@ -2,25 +2,32 @@
 //!
 //! A batch takes its bytes chunk by chunk, as it grows (BUF-7): the first chunk is small unless the partition's last batch was
 //! larger, the next ones double. What is charged is whole chunks, so that an append into a chunk already held touches nothing
-//! shared. A [`Chunk`] owns its charge and gives both back when it is dropped; whoever owns the batch owns the memory, and no
+//! shared; and with a batch's first chunk what the batch takes beside them ([`BATCH_BYTES`]), or a great many tiny batches would
+//! take a multiple of `buffer.memory`. A [`Chunk`] owns its charge and gives both back when it is dropped; whoever owns the batch owns the memory, and no
 //! memory can be reused while a request still holds it (ACC-25).
 //!
 //! No room: callers wait in a line ([`line`](super::line)), strictly first come first served (BUF-4).
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
-
-use parking_lot::Mutex;
 
 use super::line::{Line, Stage};
 use super::queue::TopicState;
 use crate::rules::{self, Rule};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, is_broken};
 use crate::wait::SenderWake;
 
 /// Size of the first chunk of a batch, unless more is known to be needed.
 pub(crate) const FIRST_CHUNK: usize = 1024;
+
+/// What a batch takes beside its chunks, rounded up: itself, its place in its queue, its completion, what the sender notes of it.
+/// It is charged with its first chunk. `tests/memory.rs` holds the sum of all this against an allocator that counts.
+pub(crate) const BATCH_BYTES: usize = 1024;
+
+/// Of a smaller `buffer.memory` nothing is left if that is charged too. Then it is not: there is room for a thousand tiny batches.
+const CHARGED_FROM: usize = 64 << 10;
 
 /// This part of `buffer.memory` is worth a wake-up at any time: some two thousand records of 1 KiB with Kafka's default.
 const HAND_ON_PART: usize = 16;
@@ -33,6 +40,8 @@ struct PoolShared {
     total: usize,
     /// `batch.size`: the largest chunk, but for a larger record.
     batch_size: usize,
+    /// Charged for a batch beside its chunks.
+    per_batch: usize,
     sender: SenderWake,
     /// How many wait for room: then no partition lingers (BUF-5).
     wanting: AtomicUsize,
@@ -91,6 +100,7 @@ impl Pool {
         Pool(Arc::new(PoolShared {
             total,
             batch_size,
+            per_batch: if total >= CHARGED_FROM { BATCH_BYTES } else { 0 },
             sender,
             wanting: AtomicUsize::new(0),
             exhausted: AtomicU64::new(0),
@@ -110,25 +120,42 @@ impl Pool {
         size.min(self.0.total.max(need))
     }
 
-    /// A chunk, if there is room and nobody waits for it (BUF-4).
-    pub(crate) fn try_take(&self, size: usize) -> Option<Chunk> {
-        self.try_take_for(size, &mut None)
+    /// What is charged for a batch whose first chunk has this size.
+    fn charge_of(&self, size: usize) -> usize {
+        (size + self.0.per_batch).min(self.0.total.max(size))
     }
 
-    /// A chunk, if there is room and nobody waits for it (BUF-4). What the caller was granted goes into it: whoever had to wait goes
-    /// on with a chunk as large as if it had not.
-    pub(crate) fn try_take_for(&self, size: usize, granted: &mut Option<Chunk>) -> Option<Chunk> {
+    /// What a record of this size may need: a batch of its own.
+    pub(crate) fn room_for(&self, record: usize) -> usize {
+        self.charge_of(self.chunk_size(record, 0))
+    }
+
+    /// A chunk to begin a batch with, if there is room and nobody waits for it (BUF-4).
+    pub(crate) fn try_take(&self, size: usize) -> Option<Chunk> {
+        self.try_take_for(size, true, &mut None)
+    }
+
+    /// A chunk, if there is room and nobody waits for it (BUF-4); `is_first`: a batch begins with it. What the caller was granted
+    /// goes into it: whoever had to wait goes on with a chunk as large as if it had not.
+    pub(crate) fn try_take_for(
+        &self,
+        size: usize,
+        is_first: bool,
+        granted: &mut Option<Chunk>,
+    ) -> Option<Chunk> {
+        let bytes = if is_first { self.charge_of(size) } else { size };
         let promised = granted.as_ref().map_or(0, Chunk::promised);
         let mut garbage = Vec::new();
         let data = {
             let mut inner = self.0.inner.lock();
-            if inner.line.first_for_room().is_some() && rules::holds(Rule::StrictLine)
-                || inner.available.saturating_add(to_isize(promised)) < to_isize(size)
+            let in_turn = rules::holds(Rule::StrictLine) && !is_broken("pool: in turn");
+            if inner.line.first_for_room().is_some() && in_turn
+                || inner.available.saturating_add(to_isize(promised)) < to_isize(bytes)
             {
                 return None;
             }
             inner.available += to_isize(promised);
-            inner.available -= to_isize(size);
+            inner.available -= to_isize(bytes);
             inner.promised -= promised;
             self.0.reuse(&mut inner, size, &mut garbage)
         };
@@ -138,7 +165,9 @@ impl Pool {
         {
             granted.charge.bytes = 0;
         }
-        Some(self.chunk(size, data))
+        // Zeroing a fresh chunk costs a few hundred ns per 16 KiB, and only until the pool is warm.
+        let data = data.unwrap_or_else(|| vec![0; size].into_boxed_slice());
+        Some(Chunk { data, charge: Charge { bytes, pool: self.clone() } })
     }
 
     /// Charges bytes that lie elsewhere (callbacks): only if there is room, or whatever there is if `force`.
@@ -154,7 +183,7 @@ impl Pool {
     /// Charges memory that is there already, whether there is room or not: the parts of a batch that was too large (ACC-22).
     pub(crate) fn adopt(&self, data: Box<[u8]>) -> Chunk {
         let mut garbage = Vec::new();
-        let bytes = data.len();
+        let bytes = self.charge_of(data.len());
         {
             let mut inner = self.0.inner.lock();
             inner.available -= to_isize(bytes);
@@ -211,7 +240,7 @@ impl Pool {
         let (mut wake, next, _waker) = {
             let mut inner = self.0.inner.lock();
             let (bytes, waker, next) = inner.line.leave(ticket);
-            if rules::holds(Rule::CancelGivesBack) {
+            if rules::holds(Rule::CancelGivesBack) && !is_broken("pool: leave gives back") {
                 inner.available += to_isize(bytes);
             }
             inner.promised -= bytes;
@@ -254,12 +283,6 @@ impl Pool {
 
     pub(crate) fn total(&self) -> usize {
         self.0.total
-    }
-
-    fn chunk(&self, size: usize, data: Option<Box<[u8]>>) -> Chunk {
-        // Zeroing a fresh chunk costs a few hundred ns per 16 KiB, and only until the pool is warm.
-        let data = data.unwrap_or_else(|| vec![0; size].into_boxed_slice());
-        Chunk { data, charge: Charge { bytes: size, pool: self.clone() } }
     }
 
     /// Wakes, outside the lock, who can go on, and the sender if more calls wait for room than before.
@@ -387,20 +410,33 @@ impl Chunk {
         self.data.len()
     }
 
+    /// A batch begins with this chunk: if another batch was to have it, what batches are charged for is missing.
+    pub(super) fn begin_batch(&mut self) {
+        let pool = self.charge.pool.clone();
+        let missing = pool.charge_of(self.len()).saturating_sub(self.charge.bytes);
+        if missing > 0 {
+            pool.0.inner.lock().available -= to_isize(missing);
+            self.charge.bytes += missing;
+        }
+    }
+
     /// Gives a grant its memory.
     pub(super) fn back(&mut self) {
         let bytes = self.promised();
         if bytes == 0 {
             return;
         }
+        // All of it where it was cut to `buffer.memory`: see `charge_of`.
+        let pool = &self.charge.pool.0;
+        let size = if bytes >= pool.total { bytes } else { bytes - pool.per_batch };
         let mut garbage = Vec::new();
         let data = {
             let mut inner = self.charge.pool.0.inner.lock();
             inner.promised -= bytes;
-            self.charge.pool.0.reuse(&mut inner, bytes, &mut garbage)
+            self.charge.pool.0.reuse(&mut inner, size, &mut garbage)
         };
         drop(garbage);
-        self.data = data.unwrap_or_else(|| vec![0; bytes].into_boxed_slice());
+        self.data = data.unwrap_or_else(|| vec![0; size].into_boxed_slice());
     }
 
     /// Bytes charged for which there is no memory yet.
@@ -535,7 +571,7 @@ mod tests {
         assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
         let mut granted = pool.take_grant(ticket);
         assert_eq!(pool.held(), 4096);
-        let taken = pool.try_take_for(16384, &mut granted).unwrap();
+        let taken = pool.try_take_for(16384, true, &mut granted).unwrap();
         assert!(granted.is_none());
         assert_eq!((taken.bytes().as_ptr(), pool.held()), (address, 16384), "the kept chunk, charged once");
         drop(taken);
@@ -551,7 +587,7 @@ mod tests {
             let (topic, ticket) = waiter(&pool, 4096);
             assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
             let mut granted = pool.take_grant(ticket);
-            assert!(pool.try_take_for(8192, &mut granted).is_none(), "not so much");
+            assert!(pool.try_take_for(8192, true, &mut granted).is_none(), "not so much");
             let mut granted = granted.expect("it stays");
             if with_memory {
                 granted.back();

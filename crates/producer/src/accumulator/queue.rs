@@ -1,8 +1,8 @@
 //! A topic and its partitions as the producer sees them, and a partition's queue of batches (ACC-1).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
 
@@ -14,6 +14,7 @@ use super::split::SizeLimit;
 use crate::metadata::TopicMetadata;
 use crate::partitioner::Sticky;
 use crate::rules::{self, Rule};
+use crate::sync::{AtomicU32, OnceLock, fence, is_broken};
 
 /// A topic that was sent to. Shared by the accumulator and topic handles.
 pub(crate) struct TopicState {
@@ -169,7 +170,9 @@ impl TopicState {
                 queue: ShortMutex::default(),
             })
         });
-        fence(Ordering::SeqCst); // see `Accumulator::set_closing`
+        if !is_broken("close: fence") {
+            fence(Ordering::SeqCst); // see `Accumulator::set_closing`
+        }
         partition
     }
 

@@ -4,11 +4,10 @@
 //! what is in flight.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use rohrpost_record::{Codec, Stamp};
 
 use super::Accumulator;
@@ -16,6 +15,7 @@ use super::batch::{Batch, State};
 use super::queue::{Partition, Queue, TopicState};
 use crate::metadata::Snapshot;
 use crate::rules::{self, Rule};
+use crate::sync;
 use crate::wait::NAP_MS;
 
 /// What the sender is to do next.
@@ -101,6 +101,7 @@ impl Accumulator {
             listed.len = queue.batches.len();
             if queue.batches.is_empty() {
                 queue.listed = false;
+                queue.batches = VecDeque::new(); // a partition at rest keeps no room for batches
                 return false;
             }
             if let Some(open) = queue.open_batch() {
@@ -375,7 +376,7 @@ impl Load {
 
 impl Desk {
     /// Takes in the partitions that got batches.
-    pub(super) fn take_in(&mut self, incoming: &Mutex<Vec<Arc<Partition>>>) {
+    pub(super) fn take_in(&mut self, incoming: &sync::Mutex<Vec<Arc<Partition>>>) {
         for partition in std::mem::take(&mut *incoming.lock()) {
             let listed = Listed { version: None, leader: None, leader_epoch: -1, len: 0, partition };
             self.listed.insert(listed.partition.key(), listed);

@@ -5,13 +5,12 @@
 //! ends.
 //!
 //! Memory: nothing is waited for, or a full pool could never be emptied. The parts are charged to `buffer.memory` whether there is
-//! room or not, and the batch's own charge goes back after that. Without compression they differ by the parts' headers. With it,
+//! room or not, and the batch's own charge goes back after that. Without compression they differ by the parts' headers and bookkeeping. With it,
 //! the parts take their uncompressed size until they are compressed: `buffer.memory` can be exceeded for that long by the
 //! uncompressed size of the batches that are being split: of a partition those in flight, each at most `max.request.size`. Until it is below its bound again,
 //! the pool gives nothing to appends.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use rohrpost_record::{BatchBuilder, HEADER_LEN, Header, Stamp, increment_sequence};
 
@@ -21,6 +20,7 @@ use super::pool::Chunk;
 use super::queue::Partition;
 use crate::delivery::Completion;
 use crate::rules::{self, Rule};
+use crate::sync::{self, AtomicU64, AtomicUsize};
 
 /// Names a batch within its partition, and orders it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,11 +37,16 @@ pub(crate) struct SizeLimit {
     wanted: AtomicUsize,
     /// The smallest size that was refused.
     refused: AtomicUsize,
+    /// Monotonic ms at which twice as much is tried.
+    try_more_ms: AtomicU64,
 }
+
+/// So long after a refusal, or after the last try, twice as much is tried.
+const TRY_MORE_AFTER_MS: u64 = 600_000;
 
 /// A part of a batch, as the sender needs to know it.
 pub(crate) struct SplitPart {
-    pub(crate) completion: Arc<Completion>,
+    pub(crate) completion: sync::Arc<Completion>,
     /// The place of its records in the batch's sequences.
     pub(crate) stamp: Option<Stamp>,
 }
@@ -72,7 +77,7 @@ impl Accumulator {
         if was_refused {
             let ratio = (own - HEADER_LEN) as f32 / batch.builder.records_len().max(1) as f32;
             partition.ratio().reset(ratio); // ACC-6
-            partition.size_limit().learn(own, batch.max_record);
+            partition.size_limit().learn(own, batch.max_record, now_ms);
         }
         Ok(self.put_parts(batch, drafts, |_| false, may_be_written, now_ms).0)
     }
@@ -142,7 +147,7 @@ impl Accumulator {
         let expiry_ms = batch.created_ms.saturating_add(self.settings.delivery_timeout_ms);
         self.next_expiry_ms.fetch_min(expiry_ms, Ordering::Relaxed);
         self.ledger.put_back(parts.iter().map(|part| u64::from(part.record_count())).sum());
-        let limit = self.batch_limit(&partition);
+        let limit = self.batch_limit(&partition, now_ms);
         {
             let mut queue = partition.queue.lock();
             let at = parts.first().map_or(0, |first| queue.place_of(first));
@@ -162,8 +167,13 @@ impl Accumulator {
 
     /// The write limit of a new batch: `batch.size`, or less if the topic's brokers refused that (ACC-3, ACC-23).
     #[inline]
-    pub(super) fn batch_limit(&self, partition: &Partition) -> usize {
-        self.settings.batch_size.min(partition.size_limit().wanted())
+    pub(super) fn batch_limit(&self, partition: &Partition, now_ms: u64) -> usize {
+        let (own, limit) = (self.settings.batch_size, partition.size_limit());
+        if limit.wanted() >= own {
+            return own;
+        }
+        limit.try_more(now_ms);
+        own.min(limit.wanted())
     }
 
     /// ACC-22: the parts' size in uncompressed bytes, header included. Less than the batch's own, or nothing would be gained; so a
@@ -185,7 +195,11 @@ impl BatchId {
 
 impl Default for SizeLimit {
     fn default() -> SizeLimit {
-        SizeLimit { wanted: AtomicUsize::new(usize::MAX), refused: AtomicUsize::new(usize::MAX) }
+        SizeLimit {
+            wanted: AtomicUsize::new(usize::MAX),
+            refused: AtomicUsize::new(usize::MAX),
+            try_more_ms: AtomicU64::new(u64::MAX),
+        }
     }
 }
 
@@ -201,15 +215,37 @@ impl SizeLimit {
     }
 
     /// A batch of `size` bytes with more than one record was refused. What the broker allows is not known; half of that is what its
-    /// parts have, so a size that parts were written with is never exceeded again. For the producer's life: a limit that was
-    /// raised since costs smaller batches, one that is tried out costs refusals.
-    fn learn(&self, size: usize, max_record: usize) {
+    /// parts have.
+    fn learn(&self, size: usize, max_record: usize, now_ms: u64) {
         if !rules::holds(Rule::LearnedLimit) {
             return;
         }
         let limit = (size / 2).max(max_record).min(size - 1);
         self.wanted.fetch_min(limit, Ordering::Relaxed);
         self.refused.fetch_min(size, Ordering::Relaxed);
+        self.try_more_ms.store(now_ms.saturating_add(TRY_MORE_AFTER_MS), Ordering::Relaxed);
+    }
+
+    /// ACC-23: the limit grows back, for it may have been raised, or one odd batch may have been the reason. Every ten minutes
+    /// twice as much is allowed, until it is `batch.size` again. What is refused then halves it again: that costs a topic one split in
+    /// ten minutes at most.
+    fn try_more(&self, now_ms: u64) {
+        let due_ms = self.try_more_ms.load(Ordering::Relaxed);
+        let next_ms = now_ms.saturating_add(TRY_MORE_AFTER_MS);
+        // One of several threads that open a batch at this moment.
+        if now_ms < due_ms
+            || self
+                .try_more_ms
+                .compare_exchange(due_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let more = self.wanted().saturating_mul(2);
+        if more >= self.refused() {
+            self.refused.store(usize::MAX, Ordering::Relaxed); // or what is to be tried would be split without a try
+        }
+        self.wanted.store(more, Ordering::Relaxed);
     }
 }
 
@@ -268,5 +304,30 @@ impl Batch {
         for piece in &mut self.pieces {
             piece.used = Chunk::len(&piece.chunk);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // ACC-23
+    #[test]
+    fn the_learned_limit_doubles_every_ten_minutes_and_a_refusal_halves_it_again() {
+        let limit = SizeLimit::default();
+        limit.learn(1000, 100, 5);
+        let both = |limit: &SizeLimit| (limit.wanted(), limit.refused());
+        assert_eq!(both(&limit), (500, 1000));
+        limit.try_more(5 + TRY_MORE_AFTER_MS - 1);
+        assert_eq!(both(&limit), (500, 1000));
+        limit.try_more(5 + TRY_MORE_AFTER_MS);
+        limit.try_more(5 + TRY_MORE_AFTER_MS);
+        assert_eq!(both(&limit), (1000, usize::MAX), "what was refused is tried, by one of two");
+        limit.learn(1000, 100, 2 * TRY_MORE_AFTER_MS);
+        assert_eq!(both(&limit), (500, 1000));
+        limit.try_more(3 * TRY_MORE_AFTER_MS - 1);
+        assert_eq!(both(&limit), (500, 1000), "counted from the refusal");
+        limit.learn(4000, 100, 2 * TRY_MORE_AFTER_MS);
+        assert_eq!(both(&limit), (500, 1000), "what was closed before is no news");
     }
 }

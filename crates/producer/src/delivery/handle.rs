@@ -13,10 +13,12 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::Completion;
+#[cfg(not(tsan))]
+use crate::sync::fence;
+use crate::sync::{Arc, AtomicUsize, is_broken};
 
 /// A caller's reference to a completion: in a `Delivery`, a `Delivered` or a `DeliveryError`.
 ///
@@ -135,18 +137,30 @@ impl Drop for Handle {
 /// `n` handles are gone.
 #[allow(unsafe_code)]
 fn release(completion: *const Completion, n: usize) {
+    let order = if is_broken("handle: release") { Ordering::Relaxed } else { Ordering::Release };
     // SAFETY: the pointer comes from `n` handles that are counted until this line, so a strong reference keeps the completion alive.
     // Nothing looks at it after that, unless they were the last.
-    if unsafe { &*completion }.handles.0.fetch_sub(n, Ordering::Release) == n {
+    if unsafe { &*completion }.handles.0.fetch_sub(n, order) == n {
         // What other threads did with their handles comes before the end.
-        fence(Ordering::Acquire);
+        #[cfg(not(tsan))]
+        if !is_broken("handle: acquire") {
+            fence(Ordering::Acquire);
+        }
+        // SAFETY: as above, this is the last of them. The thread sanitizer does not know fences.
+        #[cfg(tsan)]
+        unsafe { &*completion }.handles.0.load(Ordering::Acquire);
         // SAFETY: `add_handles` left this strong reference to whoever brings the count to 0.
         drop(unsafe { Arc::from_raw(completion) });
     }
 }
 
+#[cfg(not(loom))]
 thread_local! {
     static DROPPED: Dropped = const { Dropped { completion: Cell::new(ptr::null()), count: Cell::new(0) } };
+}
+#[cfg(loom)]
+loom::thread_local! {
+    static DROPPED: Dropped = Dropped { completion: Cell::new(ptr::null()), count: Cell::new(0) };
 }
 
 /// Handles of one completion that this thread has dropped, and not told of.
@@ -181,7 +195,7 @@ impl Drop for Dropped {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Weak;
     use std::sync::mpsc::channel;

@@ -6,14 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-
-use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Completion;
 use super::callback::Callbacks;
 use crate::accumulator::{Ending, Partition};
+use crate::sync::{self, AtomicU64, Mutex, OnceLock};
 use crate::wait::SenderWake;
 
 /// Takes jobs and runs them, each once, on a thread of its choice.
@@ -39,7 +38,7 @@ pub(crate) struct Outlet {
 
 /// A batch whose callbacks are due.
 struct Due {
-    completion: Arc<Completion>,
+    completion: sync::Arc<Completion>,
     callbacks: Callbacks,
     ending: Ending,
     records: u64,
@@ -59,7 +58,7 @@ impl Outlet {
     /// Runs a batch's callbacks, or has them run. Call it without any lock held.
     pub(super) fn tell(
         &self,
-        completion: &Arc<Completion>,
+        completion: &sync::Arc<Completion>,
         callbacks: Callbacks,
         ending: Ending,
         records: u64,
@@ -168,7 +167,7 @@ mod tests {
         }
 
         /// A batch of one record, whose callback runs `then`.
-        fn batch(&self, partition: u32, then: impl FnOnce() + Send + 'static) -> Arc<Completion> {
+        fn batch(&self, partition: u32, then: impl FnOnce() + Send + 'static) -> sync::Arc<Completion> {
             let partition = self.topic.partition_or_new(partition, &self.ledger, &self.keys).clone();
             let completion = Completion::open(partition);
             let callback: Callback = Box::new(move |_: Result<Delivered, DeliveryError>| then());

@@ -4,19 +4,17 @@
 //! that. Whoever looks at a handle sees the same as before: one outcome, of its own record.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
-
-use parking_lot::Mutex;
 
 use super::{Completion, Delivery, HandleCount, NO_SLOT};
 use crate::outcome::BatchResult;
+use crate::sync::{self, AtomicU32, AtomicU64, Mutex, OnceLock};
 
 /// The parts that a batch became.
 pub(super) struct Split {
     /// With the index that a part's first record had in the batch.
-    parts: Vec<(u32, Arc<Completion>)>,
+    parts: Vec<(u32, sync::Arc<Completion>)>,
 }
 
 /// Records of a split batch without handle and callback, that failed unseen or still may. A handle does not say which record it had
@@ -26,7 +24,7 @@ pub(super) struct Orphans(AtomicU64);
 
 impl Completion {
     /// Ends this completion in parts of so many records. Call it without any lock held: it wakes tasks.
-    pub(crate) fn split(self: &Arc<Self>, counts: &[u32]) -> Vec<Arc<Completion>> {
+    pub(crate) fn split(self: &sync::Arc<Self>, counts: &[u32]) -> Vec<sync::Arc<Completion>> {
         assert!(!self.is_done(), "a batch is split while it has no outcome");
         let mut callbacks = std::mem::take(&mut *self.callbacks.lock());
         let orphans = self.orphans.clone().unwrap_or_else(|| {
@@ -51,7 +49,7 @@ impl Completion {
                 wakers: Mutex::default(),
                 callbacks: Mutex::new(callbacks.take(first, end)),
             };
-            parts.push((first, Arc::new(part)));
+            parts.push((first, sync::Arc::new(part)));
             first = end;
         }
         let shared = parts.iter().map(|(_, part)| part.clone()).collect();
@@ -109,7 +107,7 @@ impl Delivery {
 }
 
 impl Split {
-    fn part_of(&self, index: u32) -> (u32, &Arc<Completion>) {
+    fn part_of(&self, index: u32) -> (u32, &sync::Arc<Completion>) {
         let at = self.parts.partition_point(|(first, _)| *first <= index);
         let (first, part) = &self.parts[at.saturating_sub(1)];
         (*first, part)
@@ -126,7 +124,7 @@ impl Orphans {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};

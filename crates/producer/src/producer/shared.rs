@@ -1,8 +1,8 @@
 //! What all handles and the sender share.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rohrpost_protocol::ErrorCode;
@@ -16,6 +16,7 @@ use crate::interceptor::{Interceptor, Interceptors};
 use crate::metadata::MetadataShared;
 use crate::outcome::Refusal;
 use crate::sender::core::SenderStats;
+use crate::sync::OnceLock;
 use crate::time::Clock;
 use crate::wait::{SenderWake, Timers};
 

@@ -59,7 +59,7 @@ impl Place {
         waker: &Waker,
     ) -> Place {
         let pool = shared.accumulator.pool();
-        let ticket = pool.enter(topic, partition, pool.chunk_size(size, 0), topic.known(), waker);
+        let ticket = pool.enter(topic, partition, pool.room_for(size), topic.known(), waker);
         Place { wait: Wait::new(shared, topic), ticket, partition, size, granted: None }
     }
 
@@ -91,7 +91,7 @@ impl Place {
             _ => {
                 let pool = self.wait.shared.accumulator.pool();
                 pool.count_exhausted();
-                Refusal::BufferExhausted { bytes: pool.chunk_size(self.size, 0), waited_ms } // BUF-3
+                Refusal::BufferExhausted { bytes: pool.room_for(self.size), waited_ms } // BUF-3
             }
         }))
     }

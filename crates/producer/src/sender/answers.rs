@@ -19,6 +19,7 @@ use crate::delivery::Completion;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::producer::Undelivered;
 use crate::rules::{self, Rule};
+use crate::sync;
 
 impl SenderCore {
     pub(super) fn handle_produce(&mut self, produce: Produce, answer: &ProduceResponse<'_>, now_ms: u64) {
@@ -110,7 +111,7 @@ impl SenderCore {
             self.note_trip(&batch, trip, now_ms);
         }
         let state = self.state(&partition);
-        let is_lowest = state.lowest().is_some_and(|e| Arc::ptr_eq(&e.completion, batch.completion()));
+        let is_lowest = state.lowest().is_some_and(|e| sync::Arc::ptr_eq(&e.completion, batch.completion()));
         let entry = state.entry(at);
         let facts = Facts {
             code,
@@ -301,7 +302,7 @@ impl SenderCore {
     ) {
         let state = &mut self.partitions[key];
         let Some(partition) = state.partition.clone() else { return };
-        let chosen: Vec<Arc<Completion>> = state
+        let chosen: Vec<sync::Arc<Completion>> = state
             .unsettled()
             .filter(|e| matches!(e.place, Place::OnWire) && which(e))
             .map(|e| e.completion.clone())
@@ -393,7 +394,8 @@ impl SenderCore {
 
     /// A batch's request has ended. Gives the batch on, with the place of its entry, if its outcome is still open.
     pub(super) fn take_back(&mut self, batch: Batch) -> Option<(usize, Batch)> {
-        let given_up = |(completion, _): &(Arc<Completion>, _)| Arc::ptr_eq(completion, batch.completion());
+        let given_up =
+            |(completion, _): &(sync::Arc<Completion>, _)| sync::Arc::ptr_eq(completion, batch.completion());
         if let Some(at) = self.given_up.iter().position(given_up) {
             let (_, failure) = self.given_up.swap_remove(at);
             self.report_undelivered(&batch, &failure);

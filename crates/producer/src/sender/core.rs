@@ -28,6 +28,7 @@ use crate::metadata::{MetadataCore, Snapshot};
 use crate::outcome::{BatchFailure, BatchResult, Reason};
 use crate::producer::{Shared, Undelivered};
 use crate::rules::{self, Rule};
+use crate::sync;
 
 /// Connections to brokers, as far as the core knows them.
 pub(crate) trait Links {
@@ -115,7 +116,7 @@ pub(crate) struct SenderCore {
     /// Set while the producer closes: records that were not delivered are collected (FLU-6).
     pub(super) undelivered: Option<Vec<Undelivered>>,
     /// Failed while the producer closes, and still in requests: they join `undelivered` when these end (FLU-6, ACC-25).
-    pub(super) given_up: Vec<(Arc<Completion>, Arc<BatchFailure>)>,
+    pub(super) given_up: Vec<(sync::Arc<Completion>, Arc<BatchFailure>)>,
     /// `close` ran out of time: what comes back is not sent again.
     pub(super) forced: bool,
     drained: Vec<Batch>,

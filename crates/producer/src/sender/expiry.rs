@@ -13,6 +13,7 @@ use crate::accumulator::Batch;
 use crate::delivery::Completion;
 use crate::outcome::Reason;
 use crate::rules::{self, Rule};
+use crate::sync;
 
 impl SenderCore {
     /// ACC-24: batches that have reached `delivery.timeout.ms`, in flight and queued.
@@ -196,7 +197,7 @@ impl SenderCore {
 
     fn times_of(
         &mut self,
-        completion: &Arc<Completion>,
+        completion: &sync::Arc<Completion>,
         batch: &Batch,
     ) -> Option<(Times, Option<ErrorCode>)> {
         let state = self.state(&batch.partition().clone());

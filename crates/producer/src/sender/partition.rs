@@ -16,10 +16,11 @@ use crate::accumulator::{Batch, HeadInfo, Partition, SplitPart};
 use crate::delivery::Completion;
 use crate::outcome::BatchResult;
 use crate::rules::{self, Rule};
+use crate::sync;
 
 /// A batch that was sent at least once, or that ended behind one that was.
 pub(super) struct Entry {
-    pub(super) completion: Arc<Completion>,
+    pub(super) completion: sync::Arc<Completion>,
     /// As in [`Batch::number`].
     pub(super) number: u64,
     /// The topic that its last request went to; zero if it is not known.
@@ -56,7 +57,7 @@ pub(super) enum Place {
 
 /// An outcome that is due to be told.
 pub(super) struct Told {
-    pub(super) completion: Arc<Completion>,
+    pub(super) completion: sync::Arc<Completion>,
     pub(super) result: BatchResult,
     pub(super) batch: Option<Batch>,
 }
@@ -164,7 +165,7 @@ impl PartitionState {
                 return None;
             }
         }
-        let others = self.unsettled().any(|e| !Arc::ptr_eq(&e.completion, batch.completion()))
+        let others = self.unsettled().any(|e| !sync::Arc::ptr_eq(&e.completion, batch.completion()))
             && rules::holds(Rule::OthersFinishTheirEpoch);
         if self.identity != Some(identity) && (known.is_some() || !others) {
             // IDM-6: a partition takes up the current epoch when nothing of it is in flight in another.
@@ -239,8 +240,8 @@ impl PartitionState {
         self.entries.extend(behind);
     }
 
-    pub(super) fn find(&self, completion: &Arc<Completion>) -> Option<usize> {
-        self.entries.iter().position(|e| Arc::ptr_eq(&e.completion, completion))
+    pub(super) fn find(&self, completion: &sync::Arc<Completion>) -> Option<usize> {
+        self.entries.iter().position(|e| sync::Arc::ptr_eq(&e.completion, completion))
     }
 
     /// A batch is back from its request. Gives it on if its outcome is still open; if it was given up on meanwhile (ACC-24, FLU-4)
@@ -301,6 +302,9 @@ impl PartitionState {
                 break;
             };
             told.push(Told { completion, result, batch });
+        }
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new(); // room for four batches: too much for a partition at rest
         }
     }
 

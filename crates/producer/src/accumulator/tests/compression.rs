@@ -87,3 +87,39 @@ fn batches_taken_by_force_keep_their_records_even_from_the_codec() {
     batches.into_iter().for_each(|batch| rig.accumulator.complete(batch, failure(Outcome::NotWritten)));
     assert_eq!(rig.held(), 0);
 }
+
+// PRE-9
+#[test]
+fn without_a_thread_to_compress_the_sender_is_told_and_compresses() {
+    let compression = Compression::new(Codec::Lz4, None).unwrap();
+    let settings = Settings { compression, codec_threads: 1, linger_ms: 0, ..settings() };
+    let mut rig = Rig::new(&[Some(1)], settings);
+    rig.accumulator.codec.refuse_threads();
+    drop(rig.send(Record::value(vec![7; 500])));
+    let token = rig.sender.begin_pass();
+    assert_eq!(rig.ready().nodes, [], "it is closed now");
+    assert!(!rig.sender.sleep(token, u64::MAX), "there is work");
+    assert_eq!(rig.ready().nodes, [1]);
+    let batch = rig.drain(1).remove(0);
+    assert_eq!(batch.codec(), Codec::Lz4);
+    rig.complete(batch, 0);
+}
+
+// ACC-7
+#[test]
+fn a_batch_that_its_codec_would_make_larger_stays_within_its_memory() {
+    let compression = Compression::new(Codec::Lz4, None).unwrap();
+    let rig = Rig::new(&[Some(1)], Settings { compression, linger_ms: 0, ..settings() });
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    });
+    drop(rig.send(Record::value(noise.take(10_000).collect::<Vec<u8>>())));
+    let held = rig.held();
+    rig.ready();
+    rig.ready();
+    let batch = rig.drain(1).remove(0);
+    assert_eq!((batch.codec(), rig.held()), (Codec::None, held));
+    rig.complete(batch, 0);
+}
