@@ -26,6 +26,9 @@ const EPOCHS_RELIABLE: i16 = 9;
 /// A topic has fewer partitions than this, whatever an answer says: bounds what one answer can make us hold.
 const PARTITIONS_MAX: usize = 1 << 20;
 
+/// ▸ MET-4: how often the wait between questions doubles while answers bring nothing new: to 320–479 ms with the defaults.
+const NO_PROGRESS_STEP_MAX: u32 = 2;
+
 /// The state machine behind the snapshots. Owned by the sender.
 pub(crate) struct MetadataCore {
     settings: Settings,
@@ -270,7 +273,13 @@ impl MetadataCore {
         if progress {
             *pace = Pace { not_before_ms: now_ms, ..Pace::default() };
         } else {
-            pace.not_before_ms = now_ms + backoff.delay_ms(pace.no_progress, random);
+            // ▸ MET-4: an election is over when it is over, and a second between two questions would be a second more without writes
+            let step = if question.is_partial {
+                pace.no_progress
+            } else {
+                pace.no_progress.min(NO_PROGRESS_STEP_MAX)
+            };
+            pace.not_before_ms = now_ms + backoff.delay_ms(step, random);
             pace.no_progress = pace.no_progress.saturating_add(1);
         }
         Change::Snapshot

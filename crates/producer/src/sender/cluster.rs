@@ -81,6 +81,7 @@ impl SenderCore {
                 self.publish();
                 self.treat_recreated(&anew);
                 self.fail_vanished_partitions();
+                self.leave_silent(links, now_ms);
             }
             Change::Nothing => {}
             Change::Rebootstrap => self.rebootstrap(links, now_ms),

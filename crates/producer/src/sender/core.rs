@@ -129,6 +129,8 @@ pub(crate) struct SenderCore {
     pub(super) hinted: bool,
     /// Brokers that are gone still have to answer.
     pub(super) has_gone: bool,
+    /// When to look for brokers that owe an answer.
+    pub(super) next_look_ms: Option<u64>,
 }
 
 impl SenderCore {
@@ -158,6 +160,7 @@ impl SenderCore {
             told: Vec::new(),
             hinted: false,
             has_gone: false,
+            next_look_ms: None,
             shared,
         }
     }
@@ -181,6 +184,7 @@ impl SenderCore {
             self.metadata.request_refresh();
         }
         self.expire(links, now_ms);
+        self.look_for_silent(now_ms);
         let was_hinted = std::mem::take(&mut self.hinted);
         if was_hinted || self.has_gone {
             self.set_nodes(links);
@@ -584,7 +588,7 @@ impl SenderCore {
         let identity = self.idempotence.as_ref().and_then(Idempotence::next_ms);
         let identity = identity.filter(|_| !blocked && !self.metadata.snapshot().brokers.is_empty());
         let expiry = self.shared.accumulator.next_expiry_ms().filter(|_| self.fatal.is_none());
-        let times = [again, metadata, identity, expiry, self.next_scan_ms, next_check_ms];
+        let times = [again, metadata, identity, expiry, self.next_scan_ms, next_check_ms, self.next_look_ms];
         times.into_iter().flatten().min().map(|at| at.max(now_ms + 1))
     }
 

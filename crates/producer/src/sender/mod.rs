@@ -6,6 +6,7 @@
 //! * `answers`: what comes back: batches end or are sent again.
 //! * `partition`: what is known of the batches of one partition between their first request and their end.
 //! * `expiry`: batches whose time is over, and the log lines of those that take long.
+//! * `silent`: leaders that do not answer, and are left once another one leads.
 //! * `idempotence`: producer id, epoch, sequence arithmetic (IDM-0 to IDM-16).
 //! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
 //! * `stops`: partitions that stand still, or whose records fail, until the application says how to go on.
@@ -42,6 +43,7 @@ mod partition;
 mod properties;
 pub(crate) mod request;
 mod retry;
+mod silent;
 pub(crate) mod slow;
 #[cfg(test)]
 mod slow_tests;

@@ -1,0 +1,152 @@
+//! Leaders that do not answer. A broker may stand still with requests of ours (a stopped process, a lost network), while the cluster
+//! has long chosen another leader. Until `request.timeout.ms` (30 s) nothing tells: the connection stands, and no error asks for
+//! metadata. Kafka's client waits that long; here (▸ RTY-4) a broker that owes an answer for long makes the sender ask who leads now, and
+//! if that is another one, the connection to the silent one ends: its requests come back unanswered, and their batches go to the new
+//! leader as they are (IDM-4, IDM-16).
+//!
+//! Asking costs a small request now and then, paced as every refresh (MET-4); a connection is given up only if somebody else leads.
+
+use std::sync::atomic::Ordering;
+
+use tracing::info;
+
+use super::core::{Links, SenderCore};
+use super::partition::{PartitionState, Place};
+
+/// So often in the time after which a broker counts as silent it is looked.
+const LOOKS: u64 = 4;
+
+/// A partition with a batch at a silent broker.
+struct Owing {
+    key: usize,
+    node: i32,
+}
+
+impl SenderCore {
+    /// Asks who leads now, if a broker has owed an answer for longer than `retry.backoff.max.ms`: had it refused, it would have been
+    /// asked again within that.
+    pub(super) fn look_for_silent(&mut self, now_ms: u64) {
+        if self.next_look_ms.is_some_and(|at| now_ms < at) {
+            return;
+        }
+        self.next_look_ms = None;
+        if self.shared.stats.requests_in_flight.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.next_look_ms = Some(now_ms + (self.silent_after_ms() / LOOKS).max(10));
+        // with one broker there is nobody else to ask, or to go to
+        if self.metadata.snapshot().brokers.len() > 1 && !self.owing(now_ms).is_empty() {
+            self.metadata.request_refresh();
+        }
+    }
+
+    /// Ends connections to silent brokers that do not lead any more what they were sent.
+    pub(super) fn leave_silent(&mut self, links: &mut dyn Links, now_ms: u64) {
+        let snapshot = self.metadata.snapshot().clone();
+        let mut left = Vec::new();
+        for Owing { key, node } in self.owing(now_ms) {
+            let Some(partition) = &self.partitions[key].partition else { continue };
+            let leader = snapshot.partition(partition.topic_name(), partition.index()).and_then(|p| p.leader);
+            if leader.is_some_and(|leader| leader != node) && !left.contains(&node) {
+                left.push(node);
+            }
+        }
+        for node in left {
+            info!("broker {node} owes an answer and leads no more: its requests go to the new leader");
+            links.disconnect(node, now_ms);
+        }
+    }
+
+    /// Partitions with a batch at a broker that has been silent since.
+    fn owing(&self, now_ms: u64) -> Vec<Owing> {
+        let silent_after_ms = self.silent_after_ms();
+        let is_silent_since = |at_ms: u64| now_ms.saturating_sub(at_ms) >= silent_after_ms;
+        let oldest = |(key, state): (usize, &PartitionState)| {
+            let on_wire = state.entries().find(|entry| matches!(entry.place, Place::OnWire))?;
+            let answered_ms = self.ways.get(&on_wire.node).map_or(0, |way| way.last_answer_ms);
+            is_silent_since(on_wire.since_ms.max(answered_ms)).then_some(Owing { key, node: on_wire.node })
+        };
+        self.partitions.iter().enumerate().filter_map(oldest).collect()
+    }
+
+    fn silent_after_ms(&self) -> u64 {
+        self.shared.config.retry_backoff_max_ms.max(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::acked_at;
+    use super::super::world::World;
+
+    /// ▸ RTY-4: long before request.timeout.ms.
+    #[test]
+    fn a_leader_that_stands_still_is_left_for_the_new_one() {
+        let mut world = World::warm(&[]);
+        world.prime(0);
+        let mut delivery = world.send(0, 1);
+        world.settle();
+        assert_eq!(world.waiting(1), 1);
+        world.run(900);
+        let asked = world.cluster.questions.len();
+        world.run(3000);
+        let refreshes = world.cluster.questions.len() - asked;
+        assert!((3..=15).contains(&refreshes), "asked {refreshes} times in 3 s");
+        assert!(world.links.disconnects.is_empty(), "it still leads");
+
+        world.move_leader("t", 0, 2);
+        let waits = (0..60).find(|_| {
+            world.run(10);
+            !world.links.disconnects.is_empty()
+        });
+        assert_eq!((waits.is_some(), world.links.disconnects.as_slice()), (true, &[1][..]));
+        // what the silent one still has comes back unanswered
+        world.cut(1, false);
+        world.settle();
+        assert_eq!(world.waiting(2), 1, "a newer leader epoch ends the back-off");
+        // IDM-4: as it was
+        let batch = &world.peek(2)[0];
+        assert_eq!((batch.sequence, batch.epoch), (1, 0));
+        world.links.down.insert(1);
+        world.serve_all();
+        assert_eq!(acked_at(&mut delivery), Some(1));
+    }
+
+    #[test]
+    fn a_former_leader_that_answers_is_not_left() {
+        let mut world = World::warm(&[]);
+        world.prime(0);
+        // two partitions of one broker: the other one's answers show that it lives
+        world.cluster.create("u", 2, &[1]);
+        world.shared.metadata.want(&"u".into());
+        world.settle();
+        world.send(0, 1);
+        world.settle();
+        world.move_leader("t", 0, 2);
+        for _ in 0..10 {
+            world.run(500);
+            let mut other = world.send_to("u", 0, 2);
+            world.settle();
+            let old = world.take(1);
+            if world.waiting(1) == 1 {
+                world.serve(1);
+                assert!(acked_at(&mut other).is_some());
+            }
+            world.links.nodes.get_mut(&1).unwrap().push_front(old);
+        }
+        assert!(world.links.disconnects.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_asked_while_answers_come() {
+        let mut world = World::warm(&[]);
+        let asked = world.cluster.questions.len();
+        for value in 0..30 {
+            world.send(0, value);
+            world.settle();
+            world.run(500);
+            world.serve(1);
+        }
+        assert_eq!(world.cluster.questions.len(), asked);
+    }
+}
