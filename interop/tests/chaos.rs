@@ -15,7 +15,7 @@ fn no_promise_breaks_while_leaders_and_connections_fail() {
     let nodes = Nodes::start("chaos-test", Fault::LeaderKilled.layout());
     let mut wrong = Vec::new();
     for (fault, faults) in
-        [(Fault::LeaderKilled, 1), (Fault::LeaderPaused, 1), (Fault::Proxy, 5), (Fault::AllKilled, 1)]
+        [(Fault::LeaderKilled, 1), (Fault::LeaderPaused, 1), (Fault::Proxy, 2), (Fault::AllKilled, 1)]
     {
         let plan = Plan { faults, rate: 1_000, seed: 1, folder: folder.path().to_owned() };
         let row = inflict(fault, &nodes, &plan);
