@@ -142,7 +142,7 @@ fn may_be_lost(plan: &Plan, life: &Life, cluster: &Cluster, partition: i32, offs
     cluster.losses().iter().any(|loss| {
         loss.topic == plan.topics[life.topic]
             && loss.partition == partition
-            && offset.is_none_or(|at| (loss.log_end..loss.committed).contains(&at))
+            && offset.is_none_or(|at| (loss.kept..loss.committed).contains(&at))
     })
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Topic {
 pub(super) struct Truth {
     /// How far it was ever committed, less what was lost.
     committed: i64,
+    /// The leader epochs of what is committed, with their start offsets: by them two logs are compared.
+    epochs: Vec<(i32, i64)>,
     /// The epoch of a leader that was elected uncleanly and has not taken over yet.
     unclean_epoch: Option<i32>,
     /// Its followers do not fetch before this.
@@ -410,9 +412,16 @@ impl Cluster {
 
     /// A leader has committed up to here. What a deposed one believes does not count.
     pub(super) fn note_committed(&mut self, key: Key, leader_epoch: i32, high_watermark: i64) {
-        if self.partition(key).is_some_and(|partition| partition.leader_epoch == leader_epoch) {
-            let truth = &mut self.topics[key.0].partitions[key.1 as usize];
-            truth.committed = truth.committed.max(high_watermark);
+        let Some(partition) = self.partition(key).filter(|p| p.leader_epoch == leader_epoch) else { return };
+        let node = partition.leader;
+        let truth = &mut self.topics[key.0].partitions[key.1 as usize];
+        truth.committed = truth.committed.max(high_watermark);
+        // within a leader's time its epochs do not change
+        if truth.epochs.last().is_none_or(|(epoch, _)| *epoch != leader_epoch)
+            && let Some(log) = self.brokers.iter().find(|broker| broker.node == node)
+            && let Some(log) = log.replicas.get(&key).and_then(|replica| replica.log.as_ref())
+        {
+            truth.epochs = log.epochs().to_vec();
         }
     }
 
@@ -422,21 +431,25 @@ impl Cluster {
             return; // it learns too late: somebody else leads already
         }
         let at_ms = self.now_ms;
+        let log = self.broker(node).and_then(|broker| broker.replicas.get(&key)?.log.as_ref());
+        let epochs = log.map_or_else(Vec::new, |log| log.epochs().to_vec());
         let Topic { spec, id, partitions, .. } = &mut self.topics[key.0];
         let truth = &mut partitions[key.1 as usize];
         // an earlier unclean election whose leader never took over counts, too
         let unclean = truth.unclean_epoch.is_some_and(|epoch| epoch <= leader_epoch);
         if unclean {
             truth.unclean_epoch = None;
+            let kept = agreement(&truth.epochs, truth.committed, &epochs, log_end);
             self.losses.push(Loss {
                 at_ms,
                 topic: spec.name.clone(),
                 topic_id: *id,
                 partition: key.1,
-                log_end,
+                kept,
                 committed: truth.committed,
             });
-            truth.committed = truth.committed.min(log_end);
+            truth.committed = kept;
+            truth.epochs = epochs;
         }
         assert!(
             log_end >= truth.committed,
@@ -447,6 +460,22 @@ impl Cluster {
             truth.committed
         );
     }
+}
+
+/// Up to where two logs, given by their leader epochs and their ends, are the same: an epoch's records lie in both in the same order.
+fn agreement(a: &[(i32, i64)], a_end: i64, b: &[(i32, i64)], b_end: i64) -> i64 {
+    let end_of =
+        |epochs: &[(i32, i64)], at: usize, end: i64| epochs.get(at + 1).map_or(end, |(_, start)| *start);
+    let mut agreed = 0;
+    for (at, epoch) in a.iter().enumerate() {
+        let Some(other) = b.iter().position(|known| known == epoch) else { break };
+        let (a_ends, b_ends) = (end_of(a, at, a_end), end_of(b, other, b_end));
+        agreed = a_ends.min(b_ends).max(agreed);
+        if a_ends != b_ends {
+            break;
+        }
+    }
+    agreed.min(a_end).min(b_end)
 }
 
 /// C19, and who led last when nobody is left (C17).
@@ -511,4 +540,98 @@ fn choose(partition: &mut PartitionImage, able: &[i32], unclean_allowed: bool) -
         partition.partition_epoch += 1;
     }
     election
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(isr: &[i32], elr: &[i32], leader: i32) -> PartitionImage {
+        PartitionImage {
+            replicas: vec![1, 2, 3],
+            directories: Vec::new(),
+            isr: isr.to_vec(),
+            removing_replicas: Vec::new(),
+            adding_replicas: Vec::new(),
+            elr: elr.to_vec(),
+            last_known_elr: Vec::new(),
+            leader,
+            leader_recovery_state: LeaderRecoveryState::Recovered,
+            leader_epoch: 4,
+            partition_epoch: 9,
+        }
+    }
+
+    #[test]
+    fn the_first_able_member_of_the_set_leads_and_without_one_an_eligible_replica() {
+        // C15, C16
+        let mut kept = partition(&[2, 3], &[], 3);
+        assert_eq!(
+            (choose(&mut kept, &[1, 2, 3], false), kept.leader, kept.leader_epoch),
+            (Election::Kept, 3, 4)
+        );
+        let mut moved = partition(&[2, 3], &[], 1);
+        assert_eq!(
+            (choose(&mut moved, &[1, 2, 3], false), moved.leader, moved.leader_epoch),
+            (Election::Clean, 2, 5)
+        );
+        let mut eligible = partition(&[], &[1, 3], NO_LEADER);
+        assert_eq!(choose(&mut eligible, &[2, 3], true), Election::Clean);
+        assert_eq!((eligible.leader, &eligible.isr[..], &eligible.elr[..]), (3, &[3][..], &[1][..]));
+        let mut nobody = partition(&[2], &[], 2);
+        assert_eq!(
+            (choose(&mut nobody, &[1, 3], false), nobody.leader, nobody.leader_epoch),
+            (Election::Nobody, -1, 5)
+        );
+        assert_eq!(nobody.isr, [2], "it still is the one that has everything");
+    }
+
+    #[test]
+    fn uncleanly_leads_the_last_known_leader_or_whoever_is_there_if_that_is_allowed() {
+        // C17, C18
+        let mut last = partition(&[], &[], NO_LEADER);
+        last.last_known_elr = vec![3];
+        assert_eq!((choose(&mut last.clone(), &[1, 2], false)), Election::Nobody);
+        assert_eq!(
+            (choose(&mut last, &[1, 3], false), last.leader, &last.isr[..]),
+            (Election::Unclean, 3, &[3][..])
+        );
+        let mut any = partition(&[2], &[], 2);
+        assert_eq!(
+            (choose(&mut any, &[1, 3], true), any.leader, &any.isr[..]),
+            (Election::Unclean, 1, &[1][..])
+        );
+    }
+
+    #[test]
+    fn who_leaves_a_set_that_gets_too_small_stays_eligible_unless_it_lost_data() {
+        // C19
+        let mut shrunk = partition(&[1], &[], 1);
+        settle_eligible(&mut shrunk, &[1, 2], 2, None);
+        assert_eq!(shrunk.elr, [2]);
+        shrunk.isr.clear();
+        settle_eligible(&mut shrunk, &[1], 2, None);
+        assert_eq!((&shrunk.elr[..], &shrunk.last_known_elr[..]), (&[2, 1][..], &[1][..]));
+        settle_eligible(&mut shrunk, &[], 2, Some(2));
+        assert_eq!(shrunk.elr, [1]);
+        shrunk.isr = vec![1, 3];
+        settle_eligible(&mut shrunk, &[1], 2, None);
+        assert!(shrunk.elr.is_empty());
+    }
+
+    #[test]
+    fn logs_agree_up_to_where_their_epochs_part() {
+        // R25
+        let committed = [(0, 0), (2, 10), (3, 15)];
+        assert_eq!(agreement(&committed, 20, &[(0, 0), (2, 10), (3, 15), (7, 18)], 18), 18);
+        assert_eq!(agreement(&committed, 20, &[(0, 0), (2, 10), (7, 13)], 40), 13);
+        assert_eq!(agreement(&committed, 20, &[(0, 0), (1, 10)], 40), 10);
+        assert_eq!(
+            agreement(&committed, 15, &[(0, 0), (2, 10), (7, 15)], 40),
+            15,
+            "an epoch without records"
+        );
+        assert_eq!(agreement(&committed, 20, &[(5, 0)], 40), 0);
+        assert_eq!(agreement(&[], 0, &[(5, 0)], 40), 0);
+    }
 }

@@ -159,9 +159,9 @@ pub struct Loss {
     pub topic_id: Uuid,
     /// The partition.
     pub partition: i32,
-    /// Its log ends here now; what was committed beyond is gone.
-    pub log_end: i64,
-    /// How far it had been committed.
+    /// Up to this offset the new leader has what was committed.
+    pub kept: i64,
+    /// How far it had been committed: what lies between is gone.
     pub committed: i64,
 }
 
@@ -347,6 +347,11 @@ impl Cluster {
             .iter()
             .find(|broker| broker.is_up() && broker.port == port && broker.host() == host)
             .map(|broker| broker.node)
+    }
+
+    /// Whether the controller has this broker lead a partition.
+    pub fn is_leader(&self, node: i32, topic: &str, partition: i32) -> bool {
+        self.image.partition(topic, partition).is_some_and(|partition| partition.leader == node)
     }
 
     /// What happened so far.

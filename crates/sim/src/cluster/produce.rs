@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use rohrpost_broker::metadata::MetadataImage;
 use rohrpost_broker::model::{self, AppendFailure, Appended, Committed};
-use rohrpost_log::LeaderChecks;
+use rohrpost_log::{LeaderChecks, Log};
 use rohrpost_protocol::messages::produce::{LeaderIdAndEpoch, NodeEndpoint};
 use rohrpost_protocol::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, Uuid};
-use rohrpost_record::{Batch, single_batch};
+use rohrpost_record::{BatchHeader, single_batch};
 
 use super::replica::Replica;
 use super::requests::{Head, Outcome};
@@ -21,6 +21,8 @@ use super::{Cluster, Key, LISTENER};
 const TOPIC_IDS_SINCE: i16 = 13;
 /// From this version on an answer may name the new leader (P13).
 const LEADER_HINT_SINCE: i16 = 10;
+/// Brokers that serve no higher version refuse a producer that they do not know and that does not begin at 0 (IDM-9).
+const UNKNOWN_PRODUCERS_UNTIL: i16 = 8;
 const ACKS_ALL: i16 = -1;
 
 /// A produce request on its way to its answer.
@@ -213,7 +215,11 @@ impl Cluster {
         let wall_ms = self.wall_ms(node);
         let led_by =
             self.image.topic_by_id(self.topics[key.0].id).and_then(|t| t.partition(key.1)).map(|p| p.leader);
-        let Some(replica) = self.broker_mut(node).and_then(|broker| broker.replicas.get_mut(&key)) else {
+        let Some(broker) = self.broker_mut(node) else {
+            return Step::Failed(ErrorCode::NOT_LEADER_OR_FOLLOWER.into());
+        };
+        let produce_max_version = broker.orders.produce_max_version;
+        let Some(replica) = broker.replicas.get_mut(&key) else {
             return Step::Failed(ErrorCode::NOT_LEADER_OR_FOLLOWER.into());
         };
         if let Err(code) = replica.check_leader() {
@@ -226,6 +232,10 @@ impl Cluster {
         let Some(log) = replica.log.as_mut() else {
             return Step::Failed(ErrorCode::KAFKA_STORAGE_ERROR.into());
         };
+        if produce_max_version <= UNKNOWN_PRODUCERS_UNTIL && begins_in_the_middle(log, batch) {
+            let log_start_offset = log.log_start_offset();
+            return Step::Failed(AppendFailure { log_start_offset, ..ErrorCode::UNKNOWN_PRODUCER_ID.into() });
+        }
         let checks = LeaderChecks { produce_version: version, ..LeaderChecks::default() };
         match log.append_as_leader(batch, leader_epoch, wall_ms, checks) {
             Ok(info) => {
@@ -259,7 +269,7 @@ impl Cluster {
         let at = self.rejections.iter().position(|(topic, partition, times)| {
             (topic.as_str(), *partition) == (name, index) && *times > 0
         })?;
-        let count = Batch::parse(batch).ok()?.header().records_count;
+        let count = BatchHeader::parse(batch).ok()?.records_count;
         self.rejections[at].2 -= 1;
         let (first, second) = (self.rng.i32(0..count.max(1)), self.rng.i32(0..count.max(1)));
         let mut at_fault = vec![first.min(second), first.max(second)];
@@ -372,6 +382,13 @@ impl Item {
             Step::Append(..) => unreachable!("every batch was appended or has failed"),
         }
     }
+}
+
+/// A batch of a producer that the log does not know, and not its first.
+fn begins_in_the_middle(log: &Log, batch: &[u8]) -> bool {
+    BatchHeader::parse(batch).is_ok_and(|header| {
+        header.has_producer_id() && header.base_sequence > 0 && log.producer(header.producer_id).is_none()
+    })
 }
 
 /// Where `inner`, a part of `outer`, lies in it.

@@ -2,6 +2,7 @@
 
 use rohrpost_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, MetadataRequest, MetadataResponse,
+    ProduceRequest, ProduceResponse,
 };
 use rohrpost_protocol::{
     ApiKey, ApiVersionRanges, Decoder, ErrorCode, Message, VersionRange, encode_request,
@@ -262,7 +263,7 @@ fn when_all_lose_their_page_caches_a_leader_is_elected_and_the_loss_is_told() {
     world.cluster.check_replicas(true).unwrap();
     let [loss] = world.cluster.losses() else { panic!("{:?}", world.cluster.losses()) };
     assert_eq!((loss.partition, loss.committed), (0, 20));
-    assert_eq!(world.log().len() as i64, loss.log_end);
+    assert_eq!(world.log().len() as i64, loss.kept);
     assert_eq!(world.cluster.counts().unclean_elections, 1);
 }
 
@@ -411,7 +412,7 @@ fn a_re_created_topic_has_another_id_and_the_old_log_is_kept_for_the_checker() {
     let mut request = produce_request("", 0, None, -1, 1_000);
     request.topic_data[0].topic_id = old;
     let body = world.call(leader, &request, 13).unwrap();
-    let answer = rohrpost_protocol::messages::ProduceResponse::decode(&mut Decoder::new(&body), 13).unwrap();
+    let answer = ProduceResponse::decode(&mut Decoder::new(&body), 13).unwrap();
     assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID);
 }
 
@@ -548,6 +549,22 @@ fn forgotten_producers_may_begin_at_any_sequence() {
     assert_eq!(world.produce(node, &gap, -1).unwrap().code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
     world.apply(Fault::ForgetProducers);
     assert_eq!(world.produce(node, &gap, -1).unwrap().code, ErrorCode::NONE);
+}
+
+#[test]
+fn an_old_broker_refuses_a_producer_that_it_does_not_know_in_the_middle() {
+    // IDM-9
+    for (produce_max_version, expected) in [(8, ErrorCode::UNKNOWN_PRODUCER_ID), (12, ErrorCode::NONE)] {
+        let mut world = World::new(&ClusterConfig { produce_max_version, ..config() }, 1);
+        let node = (1..=3).find(|node| world.cluster.is_leader(*node, "t", 0)).unwrap();
+        let connection = world.connect();
+        let sent = batch(&["a"], by(7, 5));
+        world.send(node, connection, &produce_request("t", 0, Some(&sent), -1, 1_000), 8);
+        let body = world.wait::<ProduceRequest<'_>>(connection, 8, 2_000).unwrap();
+        let answer = ProduceResponse::decode(&mut Decoder::new(&body), 8).unwrap();
+        let partition = &answer.responses[0].partition_responses[0];
+        assert_eq!((partition.error_code, partition.log_start_offset), (expected, 0));
+    }
 }
 
 #[test]
