@@ -223,6 +223,11 @@ impl<O> Connection<O> {
         matches!(self.state, State::Disconnected) && self.retry_at_ms.is_none_or(|at| now_ms >= at)
     }
 
+    /// Every request that is not answered, in order.
+    pub fn requests(&self) -> impl Iterator<Item = &O> {
+        self.sent.iter().chain(&self.queued).map(|pending| &pending.sending.request)
+    }
+
     /// Requests handed over and not answered.
     pub fn in_flight(&self) -> usize {
         self.queued.len() + self.sent.len()

@@ -177,6 +177,11 @@ impl<O: Outgoing> Network<O> {
         self.node(node)?.connection.versions()
     }
 
+    /// Every request that is not answered, written or not. Its buffers are the connection's until it comes back.
+    pub fn requests(&self) -> impl Iterator<Item = &O> {
+        self.nodes.iter().flatten().flat_map(|node| node.connection.requests())
+    }
+
     /// Requests handed over and not yet handed back.
     pub fn in_flight(&self, node: NodeId) -> usize {
         self.node(node).map_or(0, |node| node.connection.in_flight())

@@ -6,6 +6,7 @@
 
 mod callback;
 mod handle;
+mod keeping;
 mod outlet;
 mod split;
 
@@ -21,13 +22,14 @@ use self::callback::Callbacks;
 pub(crate) use self::callback::{Callback, Notify, charged_bytes, run_callback};
 use self::handle::HandleCount;
 pub(crate) use self::handle::{Handle, Stock};
+pub(crate) use self::keeping::{Address, Keeping};
 pub use self::outlet::Job;
 pub(crate) use self::outlet::{Executor, Outlet};
 use self::split::{Orphans, Split};
 use crate::accumulator::{Ending, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
 use crate::rules::{self, Rule};
-use crate::sync::{self, AtomicU32, Mutex, OnceLock, is_broken};
+use crate::sync::{self, AtomicBool, AtomicU32, Mutex, OnceLock, is_broken};
 use crate::wait;
 
 /// What becomes of one accepted record.
@@ -268,6 +270,8 @@ impl PlaceInBatch {
 pub(crate) struct Completion {
     partition: Arc<Partition>,
     result: OnceLock<BatchResult>,
+    /// It has an outcome, which waits for the failed-records file.
+    is_held: AtomicBool,
     /// Instead of a result: the batch was too large, and its parts have the results (ACC-22).
     split: OnceLock<Split>,
     /// Set on parts: what nobody waits for, of all of them together.
@@ -288,6 +292,7 @@ impl Completion {
         sync::Arc::new(Completion {
             partition,
             result: OnceLock::new(),
+            is_held: AtomicBool::new(false),
             split: OnceLock::new(),
             orphans: None,
             records: AtomicU32::new(0),
@@ -306,6 +311,11 @@ impl Completion {
     /// Whether it has come to its end: with a result, or in parts.
     pub(crate) fn is_done(&self) -> bool {
         self.result.get().is_some() || self.split.get().is_some()
+    }
+
+    /// Whether it has an outcome that is not told yet.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_records(&self, records: u32) {
@@ -330,7 +340,22 @@ impl Completion {
     /// Gives all records of the batch their outcome. The first one wins; later ones change nothing (ACC-26).
     ///
     /// Call it without any lock held: it wakes tasks and runs callbacks.
-    pub(crate) fn resolve(self: &sync::Arc<Self>, result: BatchResult) -> bool {
+    pub(crate) fn resolve(self: &sync::Arc<Self>, mut result: BatchResult) -> bool {
+        if let Some(keeping) = self.partition.ledger().outlet.keeping() {
+            if self.is_held() {
+                self.log_second_result(&result);
+                return false;
+            }
+            match keeping.hold(self, result) {
+                Some(due) => result = due,
+                None => return true,
+            }
+        }
+        self.settle(result)
+    }
+
+    /// [`resolve`](Completion::resolve) without waiting for the failed-records file.
+    fn settle(self: &sync::Arc<Self>, result: BatchResult) -> bool {
         let records = u64::from(self.records.load(Ordering::Acquire));
         let failed = matches!(result, BatchResult::Failed(_));
         let ending = (&result).into();

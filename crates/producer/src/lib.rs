@@ -64,6 +64,7 @@
 mod accumulator;
 mod config;
 mod delivery;
+mod failed_records;
 mod interceptor;
 #[cfg(all(loom, test))]
 mod interleavings;
@@ -97,6 +98,7 @@ pub use self::config::{
     ProducerBuilder, StopOnFailure, TopicRecreation, config_keys,
 };
 pub use self::delivery::{Delivery, Job, WaitError};
+pub use self::failed_records::{FailedRecord, FailedRecords, KeepError};
 pub use self::interceptor::{Acknowledgement, Interceptor, InterceptorSettings};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::producer::{

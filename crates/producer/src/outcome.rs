@@ -163,6 +163,12 @@ impl DeliveryError {
         }
     }
 
+    /// The failure's name, in the style of Kafka's: a broker's error, or `DELIVERY_TIMEOUT`, `PRODUCER_CLOSED` and so on.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.reason().name()
+    }
+
     /// What the broker said, or the client where no broker did.
     #[must_use]
     pub fn message(&self) -> &str {
@@ -275,6 +281,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    fn name(self) -> &'static str {
+        match self {
+            Reason::Broker(code) | Reason::Fatal(code) => code.name(),
+            Reason::Expired => "DELIVERY_TIMEOUT",
+            Reason::Closed => "PRODUCER_CLOSED",
+            Reason::Purged => "PURGED",
+            Reason::Encoding => "ENCODING",
+            Reason::TopicRecreated => "TOPIC_RECREATED",
+            Reason::Stopped => "STOPPED",
+            Reason::Refused => "REFUSED",
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Reason::Broker(code) | Reason::Fatal(code) => code.message(),
@@ -402,6 +421,29 @@ pub enum Refusal {
     NotKnownYet(String),
     /// The call would have to wait, inside a callback of this producer, for what only this thread can bring about (CMPL-6).
     WouldWait,
+}
+
+impl Refusal {
+    /// A name in the style of Kafka's error names.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Refusal::Closed => "PRODUCER_CLOSED",
+            Refusal::Fatal { code, .. } | Refusal::TopicRefused { code, .. } => code.name(),
+            Refusal::InvalidTopic(_) => "INVALID_TOPIC_EXCEPTION",
+            Refusal::NotConnected { .. } => "NOT_CONNECTED",
+            Refusal::UnknownTopic { .. } => "UNKNOWN_TOPIC",
+            Refusal::UnknownPartition { .. } => "UNKNOWN_PARTITION",
+            Refusal::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
+            Refusal::BufferExhausted { .. } => "BUFFER_EXHAUSTED",
+            Refusal::NoTopic
+            | Refusal::OtherTopic { .. }
+            | Refusal::LargerThanReserved { .. }
+            | Refusal::Full
+            | Refusal::NotKnownYet(_)
+            | Refusal::WouldWait => "REFUSED",
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

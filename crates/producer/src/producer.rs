@@ -8,7 +8,7 @@ mod stops;
 mod wait;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub(crate) use self::stops::Release;
 use self::wait::{MetadataChange, within};
 use crate::accumulator::FlushReport;
 use crate::config::{Config, ConfigErrors, ProducerBuilder};
+use crate::failed_records::{FailedRecord, KeepError};
 use crate::metadata::Lookup;
 use crate::outcome::Refusal;
 use crate::sender::driver;
@@ -224,6 +225,42 @@ impl Producer {
         block_on(self.close(timeout))
     }
 
+    /// Writes a record into the failed-records file that is not there by itself: one that `send` refused, or that never came so far
+    /// (SEND-2). When this returns, the file is synced. What fails after it was accepted is there already.
+    ///
+    /// ```
+    /// # use rohrpost::{FailedRecords, Producer, Record};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("failed.jsonl");
+    /// let producer = Producer::builder("localhost:9092").failed_records(FailedRecords::to(&path)).build()?;
+    /// let too_large = Record::to("orders").value(vec![0; 2 << 20]);
+    /// # pollster::block_on(async {
+    /// if let Err(refused) = producer.send(too_large).await {
+    ///     producer.keep_failed(refused).await?;
+    /// }
+    /// # Ok::<(), rohrpost::KeepError>(())
+    /// # })?;
+    /// # assert_eq!(std::fs::read_to_string(&path)?.lines().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Cancel safe: the record is written even if the future is dropped after its first poll.
+    ///
+    /// # Errors
+    /// The producer has no such file or is closed, or the file cannot be written.
+    pub async fn keep_failed(&self, failed: impl Into<FailedRecord>) -> Result<(), KeepError> {
+        let keeping = self.shared().accumulator.outlet().keeping().ok_or(KeepError::NoFile)?;
+        keeping.sink.keep_one(failed.into()).wait().await
+    }
+
+    /// [`keep_failed`](Self::keep_failed) for plain threads.
+    ///
+    /// # Errors
+    /// As [`keep_failed`](Self::keep_failed).
+    pub fn keep_failed_blocking(&self, failed: impl Into<FailedRecord>) -> Result<(), KeepError> {
+        block_on(self.keep_failed(failed))
+    }
+
     /// Counts and levels at this moment. Cheap, but not free: it looks at every partition that has batches queued.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
@@ -232,7 +269,10 @@ impl Producer {
 
     pub(crate) fn start(config: Config, attached: Attached) -> Result<Producer, BuildError> {
         let mut shared = Shared::new(config, fastrand::u64(..));
-        shared.attach(attached);
+        let path = attached.failed_records.as_ref().map(|file| file.path().to_owned());
+        if let Err(error) = shared.attach(attached) {
+            return Err(BuildError::FailedRecords { path: path.unwrap_or_default(), error });
+        }
         let shared = Arc::new(shared);
         driver::spawn(&shared).map_err(BuildError::Io)?;
         Ok(Producer { handle: Arc::new(Handle { shared }) })
@@ -278,6 +318,13 @@ pub enum BuildError {
     Config(ConfigErrors),
     /// The system gave no thread or no poll.
     Io(std::io::Error),
+    /// The failed-records file cannot be written (SEND-2).
+    FailedRecords {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -285,6 +332,9 @@ impl fmt::Display for BuildError {
         match self {
             BuildError::Config(errors) => errors.fmt(f),
             BuildError::Io(error) => write!(f, "the producer's sender could not be started: {error}"),
+            BuildError::FailedRecords { path, error } => {
+                write!(f, "the failed-records file {} cannot be written: {error}", path.display())
+            }
         }
     }
 }
@@ -293,7 +343,7 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             BuildError::Config(errors) => Some(errors),
-            BuildError::Io(error) => Some(error),
+            BuildError::Io(error) | BuildError::FailedRecords { error, .. } => Some(error),
         }
     }
 }

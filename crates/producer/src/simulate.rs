@@ -105,7 +105,9 @@ pub enum Step {
 /// Every mistake in the configuration.
 pub fn producer(builder: &ProducerBuilder, seed: u64) -> Result<(Producer, Sender), ConfigErrors> {
     let mut shared = Shared::seeded(builder.check()?, seed);
-    shared.attach(builder.attached());
+    if shared.attach(builder.attached()).is_err() {
+        unreachable!("a simulated producer has no failed-records file");
+    }
     let woken = Arc::new(AtomicBool::new(false));
     let flag = woken.clone();
     shared.sender.set_waker(move || flag.store(true, Ordering::Relaxed));

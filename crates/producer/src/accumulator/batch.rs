@@ -201,6 +201,11 @@ impl Batch {
         self.id.number
     }
 
+    /// Whether its bytes are there, header and all.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.has_header && !self.pieces.is_empty()
+    }
+
     /// How often it was put back into its queue (ACC-21).
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
@@ -417,7 +422,7 @@ impl Batch {
 /// Every batch ends with a result. This is for those that are dropped with the producer itself, so that no handle waits for ever.
 impl Drop for Batch {
     fn drop(&mut self) {
-        if self.completion.is_done() {
+        if self.completion.is_done() || self.completion.is_held() {
             return;
         }
         self.seal();
@@ -435,7 +440,15 @@ impl Drop for Batch {
             record_errors: Vec::new(),
             attempts: self.attempts + u32::from(self.was_drained),
         };
-        self.completion.resolve(BatchResult::Failed(Arc::new(failure)));
+        let failure = Arc::new(failure);
+        let ledger = self.partition.ledger().clone();
+        if let Some(keeping) = ledger.outlet.keeping()
+            && let Some(remains) = self.take_remains()
+        {
+            // How old it is nobody knows here.
+            keeping.fails(&self.completion, &failure, 0, Some(remains));
+        }
+        self.completion.resolve(BatchResult::Failed(failure));
     }
 }
 

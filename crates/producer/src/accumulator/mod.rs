@@ -8,6 +8,7 @@
 //! * [`codec_pool`] compresses closed batches;
 //! * [`ready`] tells the sender which brokers have data, and gives it the batches;
 //! * [`split`] makes smaller batches of one that a broker found too large;
+//! * [`remains`] is what a batch that failed leaves to the failed-records file;
 //! * [`batch`] is what travels; [`ledger`] knows what is still open.
 
 mod append;
@@ -19,6 +20,7 @@ mod lock;
 mod pool;
 mod queue;
 mod ready;
+mod remains;
 mod split;
 
 use std::collections::HashMap;
@@ -37,6 +39,7 @@ pub(crate) use self::lock::ShortMutex;
 pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
+pub(crate) use self::remains::Remains;
 pub(crate) use self::split::SplitPart;
 
 use self::codec_pool::CodecPool;

@@ -11,6 +11,7 @@ use super::error::{ConfigError, ConfigErrors, Origin};
 use super::keys::{self, Fate};
 use super::{Acks, Compression, Config, TopicRecreation, resolve, suggest};
 use crate::delivery::Job;
+use crate::failed_records::FailedRecords;
 use crate::interceptor::{Interceptor, InterceptorSettings};
 use crate::producer::{Attached, BuildError, Producer};
 
@@ -219,6 +220,16 @@ impl ProducerBuilder {
     /// Adds an interceptor at the end of the chain (INT-1): it sees every record and every outcome.
     pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> ProducerBuilder {
         self.attached.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
+    /// Writes every record that is accepted and not delivered to a file, from which it can be sent again (SEND-2). Its outcome is told
+    /// when it is there. Records that `send` refuses are put there by [`Producer::keep_failed`].
+    ///
+    /// The file is opened by [`build`](Self::build). A producer with such a file takes, when it closes, up to ten seconds longer than
+    /// [`close`](Producer::close) was given, if a slow disk needs them.
+    pub fn failed_records(mut self, file: FailedRecords) -> ProducerBuilder {
+        self.attached.failed_records = Some(file);
         self
     }
 

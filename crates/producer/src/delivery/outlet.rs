@@ -1,4 +1,5 @@
-//! The way of outcomes to callbacks: on the sender's thread, or, if the user says so, on an executor of theirs (SND-11).
+//! The way of outcomes to callbacks: on the sender's thread, or, if the user says so, on an executor of theirs (SND-11). Before it,
+//! with a failed-records file, the wait until that is written ([`keeping`](super::keeping)).
 //!
 //! On an executor, a partition's callbacks are one queue that one job at a time works off, so their order is that of the
 //! outcomes (CMPL-3). The queues are bounded: what stands in them is charged to `buffer.memory` until it has run.
@@ -11,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::Completion;
 use super::callback::Callbacks;
+use super::keeping::Keeping;
 use crate::accumulator::{Ending, Partition};
 use crate::sync::{self, AtomicU64, Mutex, OnceLock};
 use crate::wait::SenderWake;
@@ -29,7 +31,9 @@ pub struct Job {
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Outlet {
-    executor: OnceLock<(Executor, SenderWake)>,
+    /// Until the producer ends: it may own what ends the executor's threads, and these may hold completions.
+    executor: Mutex<Option<(Executor, SenderWake)>>,
+    keeping: OnceLock<Keeping>,
     /// By partition key: what its job has still to run. There is a job for each.
     lanes: Mutex<HashMap<u32, VecDeque<Due>>>,
     /// Batches in lanes, those that are just being told included.
@@ -47,7 +51,24 @@ struct Due {
 impl Outlet {
     /// From now on callbacks run there. The sender is woken when the last one has run.
     pub(crate) fn set_executor(&self, executor: Executor, sender: SenderWake) {
-        let _ = self.executor.set((executor, sender));
+        *self.executor.lock() = Some((executor, sender));
+    }
+
+    /// The producer has ended: the executor gets nothing more.
+    pub(crate) fn end(&self) {
+        let executor = self.executor.lock().take();
+        drop(executor); // outside the lock: it is the user's own code
+    }
+
+    /// From now on batches that fail go into the failed-records file.
+    pub(crate) fn set_keeping(&self, keeping: Keeping) {
+        let _ = self.keeping.set(keeping);
+    }
+
+    /// The failed-records file, if there is one.
+    #[inline]
+    pub(crate) fn keeping(&self) -> Option<&Keeping> {
+        self.keeping.get()
     }
 
     /// Batches whose callbacks have not run yet.
@@ -63,7 +84,8 @@ impl Outlet {
         ending: Ending,
         records: u64,
     ) {
-        let Some((executor, _)) = self.executor.get() else {
+        let executor = self.executor.lock().as_ref().map(|(executor, _)| executor.clone());
+        let Some(executor) = executor else {
             return completion.run(callbacks, ending, records);
         };
         self.open.fetch_add(1, Ordering::AcqRel);
@@ -98,10 +120,9 @@ impl Outlet {
             };
             let Due { completion, callbacks, ending, records } = due;
             completion.run(callbacks, ending, records);
-            if self.open.fetch_sub(1, Ordering::AcqRel) == 1
-                && let Some((_, sender)) = self.executor.get()
-            {
-                sender.wake(); // a close may wait for it
+            if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+                let sender = self.executor.lock().as_ref().map(|(_, sender)| sender.clone());
+                sender.iter().for_each(SenderWake::wake); // a close may wait for it
             }
         }
     }

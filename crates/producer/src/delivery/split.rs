@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use super::{Completion, Delivery, HandleCount, NO_SLOT};
 use crate::outcome::BatchResult;
-use crate::sync::{self, AtomicU32, AtomicU64, Mutex, OnceLock};
+use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock};
 
 /// The parts that a batch became.
 pub(super) struct Split {
@@ -41,6 +41,7 @@ impl Completion {
             let part = Completion {
                 partition: self.partition.clone(),
                 result: OnceLock::new(),
+                is_held: AtomicBool::new(false),
                 split: OnceLock::new(),
                 orphans: Some(orphans.clone()),
                 records: AtomicU32::new(*count),

@@ -46,6 +46,10 @@ pub struct Metrics {
     pub buffer_total_bytes: u64,
     /// Calls that found no room within `max.block.ms` (`buffer-exhausted-total`).
     pub buffer_exhausted: u64,
+    /// Records in the failed-records file, if there is one (SEND-2).
+    pub failed_records_kept: u64,
+    /// Records that should be in the failed-records file and are not, because it could not be written.
+    pub failed_records_lost: u64,
 }
 
 impl Metrics {
@@ -59,6 +63,8 @@ impl Metrics {
         let counts = shared.accumulator.counts();
         let pool = shared.accumulator.pool();
         let stats = &shared.stats;
+        let keeping = shared.accumulator.outlet().keeping();
+        let failed_records = keeping.map(|keeping| keeping.sink.counts()).unwrap_or_default();
         Metrics {
             records_accepted: counts.accepted,
             records_acked: counts.acked,
@@ -78,6 +84,8 @@ impl Metrics {
             buffer_available_bytes: pool.available() as u64,
             buffer_total_bytes: pool.total() as u64,
             buffer_exhausted: pool.exhausted(),
+            failed_records_kept: failed_records.kept,
+            failed_records_lost: failed_records.lost,
         }
     }
 }

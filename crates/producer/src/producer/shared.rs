@@ -1,6 +1,7 @@
 //! What all handles and the sender share.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -11,7 +12,8 @@ use super::close::Closed;
 use super::stops::Stops;
 use crate::accumulator::{Accumulator, Counts, Settings};
 use crate::config::Config;
-use crate::delivery::Executor;
+use crate::delivery::{Executor, Keeping};
+use crate::failed_records::{FailedRecords, Sink};
 use crate::interceptor::{Interceptor, Interceptors};
 use crate::metadata::MetadataShared;
 use crate::outcome::Refusal;
@@ -41,6 +43,7 @@ pub(crate) struct Shared {
 pub(crate) struct Attached {
     pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
     pub(crate) callbacks_on: Option<Executor>,
+    pub(crate) failed_records: Option<FailedRecords>,
 }
 
 impl Shared {
@@ -81,7 +84,10 @@ impl Shared {
     }
 
     /// Before the producer is used: with the user's own code.
-    pub(crate) fn attach(&mut self, attached: Attached) {
+    ///
+    /// # Errors
+    /// The failed-records file cannot be opened, or its thread not be started.
+    pub(crate) fn attach(&mut self, attached: Attached) -> io::Result<()> {
         self.interceptors = Interceptors::new(attached.interceptors);
         if self.interceptors.is_some() {
             self.accumulator.take_long_way();
@@ -89,6 +95,11 @@ impl Shared {
         if let Some(executor) = attached.callbacks_on {
             self.accumulator.outlet().set_executor(executor, self.sender.clone());
         }
+        if let Some(settings) = attached.failed_records {
+            let sink = Sink::start(settings, self.sender.clone())?;
+            self.accumulator.outlet().set_keeping(Keeping::new(sink, self.accumulator.pool().clone()));
+        }
+        Ok(())
     }
 
     /// Why records do not get through, in words, if that is known.

@@ -48,7 +48,7 @@ impl Rig {
         let config = builder.check().unwrap();
         let mut shared = Shared::new(config, 7);
         shared.clock = Clock::by_hand(1_750_000_000_000);
-        shared.attach(attached);
+        shared.attach(attached).unwrap();
         Rig { producer: Producer::without_sender(shared), version: AtomicUsize::new(0) }
     }
 

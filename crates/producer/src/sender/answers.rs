@@ -272,11 +272,12 @@ impl SenderCore {
     }
 
     /// A batch that the sender holds has its outcome. It is told at once, or when all batches sent before it have theirs.
-    pub(super) fn end_batch(&mut self, batch: Batch, result: BatchResult) {
+    pub(super) fn end_batch(&mut self, mut batch: Batch, result: BatchResult) {
         let partition = batch.partition().clone();
         if let BatchResult::Failed(failure) = &result {
             self.report_undelivered(&batch, failure);
             self.stop_on_failure(&partition, batch.number(), failure.reason);
+            self.keep_failed(&mut batch, failure);
         }
         let mut told = std::mem::take(&mut self.told);
         let state = self.state(&partition);
@@ -312,6 +313,8 @@ impl SenderCore {
         }
         let closes = self.undelivered.is_some();
         let mut newest = 0;
+        let keeping = self.shared.accumulator.outlet().keeping();
+        let now_ms = self.shared.clock.last_ms();
         let mut told = Vec::new();
         for completion in chosen {
             let Some(at) = state.find(&completion) else { continue };
@@ -330,6 +333,10 @@ impl SenderCore {
                 attempts,
             };
             let failure = Arc::new(failure);
+            if let Some(keeping) = keeping {
+                let age_ms = now_ms.saturating_sub(state.entry(at).created_ms);
+                keeping.fails(&completion, &failure, age_ms, None); // SEND-2
+            }
             if closes {
                 self.given_up.push((completion, failure.clone()));
             }
@@ -393,17 +400,41 @@ impl SenderCore {
     }
 
     /// A batch's request has ended. Gives the batch on, with the place of its entry, if its outcome is still open.
-    pub(super) fn take_back(&mut self, batch: Batch) -> Option<(usize, Batch)> {
+    pub(super) fn take_back(&mut self, mut batch: Batch) -> Option<(usize, Batch)> {
         let given_up =
             |(completion, _): &(sync::Arc<Completion>, _)| sync::Arc::ptr_eq(completion, batch.completion());
         if let Some(at) = self.given_up.iter().position(given_up) {
             let (_, failure) = self.given_up.swap_remove(at);
             self.report_undelivered(&batch, &failure);
         }
+        if let Some(keeping) = self.shared.accumulator.outlet().keeping() {
+            keeping.take_from(&mut batch);
+        }
         let state = self.state(&batch.partition().clone());
         debug_assert!(state.on_wire > 0, "a batch came back that was not on the wire");
         state.on_wire = state.on_wire.saturating_sub(1);
         state.take_back(batch)
+    }
+
+    /// SEND-2: the bytes are in its memory now, and nowhere else.
+    fn keep_failed(&self, batch: &mut Batch, failure: &Arc<BatchFailure>) {
+        let Some(keeping) = self.shared.accumulator.outlet().keeping() else { return };
+        let age_ms = self.shared.clock.last_ms().saturating_sub(batch.created_ms());
+        let completion = batch.completion().clone();
+        keeping.fails(&completion, failure, age_ms, batch.take_remains());
+    }
+
+    /// SEND-2: copies what was given up on from the requests that carry it. A request that is gone brings its batch back.
+    pub(super) fn look_into_requests(&self, links: &dyn Links) {
+        if let Some(keeping) = self.shared.accumulator.outlet().keeping()
+            && keeping.lacks_bytes()
+        {
+            links.look_into_requests(&mut |request| {
+                if let Body::Produce(produce) = &request.body {
+                    produce.batches().for_each(|batch| keeping.look_at(batch));
+                }
+            });
+        }
     }
 
     /// FLU-6

@@ -64,6 +64,10 @@ pub(crate) trait Links {
     fn disconnect(&mut self, node: i32, now_ms: u64);
     /// SND-7: no new requests until then.
     fn throttle(&mut self, node: i32, until_ms: u64, now_ms: u64);
+    /// Shows every unanswered request, as far as that can be done. They stay what they are (ACC-25).
+    fn look_into_requests(&self, look: &mut dyn FnMut(&Request)) {
+        let _ = look;
+    }
 }
 
 /// What a pass leaves.

@@ -173,4 +173,8 @@ impl Links for NetLinks<'_> {
     fn throttle(&mut self, node: i32, until_ms: u64, now_ms: u64) {
         self.network.throttle(node, until_ms, now_ms);
     }
+
+    fn look_into_requests(&self, look: &mut dyn FnMut(&Request)) {
+        self.network.requests().for_each(|framed| look(&framed.request));
+    }
 }

@@ -37,6 +37,8 @@ mod innocents;
 #[cfg(test)]
 mod innocents_tests;
 #[cfg(test)]
+mod keeping_tests;
+#[cfg(test)]
 mod odd_tests;
 mod partition;
 #[cfg(test)]

@@ -123,7 +123,7 @@ impl Produce {
         }
     }
 
-    fn batches(&self) -> impl Iterator<Item = &Batch> {
+    pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
         self.topics.iter().flat_map(|topic| &topic.batches)
     }
 }

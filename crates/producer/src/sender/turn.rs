@@ -88,6 +88,10 @@ impl Turns {
         shared.timers.fire(now_ms);
         self.take_commands(now_ms);
         let pass = self.core.pass(links, now_ms);
+        if let Some(keeping) = shared.accumulator.outlet().keeping() {
+            self.core.look_into_requests(links);
+            keeping.release();
+        }
         if let Some(closing) = &mut self.closing {
             // SND-11: callbacks that run elsewhere are waited for, too.
             if shared.accumulator.counts().pending == 0 && shared.accumulator.outlet().open() == 0 {
@@ -190,6 +194,12 @@ impl Turns {
         };
         closing.force = Force::Drains(polls_left.map_or(DRAIN_POLLS_MAX, |left| left.saturating_sub(1)));
         self.core.force_close();
+        if let Some(keeping) = self.shared.accumulator.outlet().keeping()
+            && (polls_left == Some(0) || polls_left.is_some() && !keeping.lacks_bytes())
+        {
+            // SEND-2: the file is the last thing a close waits for, and not for ever.
+            keeping.finish();
+        }
         if polls_left.is_none() {
             self.core.disconnect_all(links, now_ms);
         } else if self.shared.accumulator.counts().pending == 0 && !self.core.awaits_given_up() {
@@ -221,6 +231,11 @@ pub(crate) fn end(turns: Option<Turns>, shared: &Shared, report: CloseReport) {
     let mut left = Vec::new();
     shared.accumulator.abort_all(&mut left);
     drop(left);
+    if let Some(keeping) = shared.accumulator.outlet().keeping() {
+        keeping.finish();
+        keeping.sink.close();
+    }
+    shared.accumulator.outlet().end();
     // INT-4, FLU-7
     if let Some(interceptors) = &shared.interceptors {
         interceptors.close();

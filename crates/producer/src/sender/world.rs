@@ -527,6 +527,10 @@ impl Links for ToyLinks {
     fn throttle(&mut self, node: i32, until_ms: u64, _now_ms: u64) {
         self.throttled.insert(node, until_ms);
     }
+
+    fn look_into_requests(&self, look: &mut dyn FnMut(&Request)) {
+        self.nodes.values().flatten().for_each(look);
+    }
 }
 
 /// The batches of a Produce request, read from their bytes.

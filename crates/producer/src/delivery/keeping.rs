@@ -1,0 +1,241 @@
+//! Outcomes that wait until their records are in the failed-records file (SEND-2).
+//!
+//! A batch that fails hands its bytes to the [`Sink`]; its outcome, and those of the partition that come after it (CMPL-3), stand
+//! here until the file is synced. The sender lets them go with its next turn, so that callbacks run where they always do. Everything
+//! here is called by the sender alone, but for what the sink says.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Completion;
+use crate::accumulator::{Batch, Pool, Remains};
+use crate::failed_records::{Kept, Sink};
+use crate::outcome::{BatchFailure, BatchResult};
+use crate::sync::{self, AtomicUsize, Mutex};
+
+/// So long at most does a producer that has ended wait for the file.
+pub(crate) const KEEP_GRACE: Duration = Duration::from_secs(10);
+
+pub(crate) struct Keeping {
+    pub(crate) sink: Sink,
+    pool: Pool,
+    inner: Mutex<Inner>,
+    /// Outcomes held back.
+    held: AtomicUsize,
+    /// Batches that failed and whose bytes have not come.
+    lacking: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Batches that failed and are not with the sink yet.
+    failing: HashMap<Address, Failing>,
+    /// By partition key, in the order in which they are to be told.
+    lanes: HashMap<u32, VecDeque<Held>>,
+}
+
+/// Of a completion. It is compared and never followed: what it stands for is kept alive beside it.
+pub(crate) type Address = usize;
+
+struct Failing {
+    completion: sync::Arc<Completion>,
+    failure: Arc<BatchFailure>,
+    age_ms: u64,
+    /// `None`: a request has the bytes (ACC-25).
+    remains: Option<Remains>,
+    /// Its outcome stands in a lane.
+    is_held: bool,
+}
+
+struct Held {
+    completion: sync::Arc<Completion>,
+    result: BatchResult,
+    /// It has to wait for the file itself.
+    waits: bool,
+}
+
+impl Keeping {
+    pub(crate) fn new(sink: Sink, pool: Pool) -> Keeping {
+        let (held, lacking) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Keeping { sink, pool, inner: Mutex::default(), held, lacking }
+    }
+
+    /// A batch fails; its outcome follows. Without `remains` a request has its bytes still.
+    pub(crate) fn fails(
+        &self,
+        completion: &sync::Arc<Completion>,
+        failure: &Arc<BatchFailure>,
+        age_ms: u64,
+        remains: Option<Remains>,
+    ) {
+        self.lacking.fetch_add(usize::from(remains.is_none()), Ordering::AcqRel);
+        let (completion, failure) = (completion.clone(), failure.clone());
+        let address = address(&completion);
+        let failing = Failing { completion, failure, age_ms, remains, is_held: false };
+        self.inner.lock().failing.insert(address, failing);
+    }
+
+    /// Whether bytes are in requests that are wanted here.
+    pub(crate) fn lacks_bytes(&self) -> bool {
+        self.lacking.load(Ordering::Acquire) > 0
+    }
+
+    /// A batch that a request owns: its bytes are copied, if they are wanted.
+    pub(crate) fn look_at(&self, batch: &Batch) {
+        self.give(batch.completion(), || batch.copy_remains(&self.pool));
+    }
+
+    /// A batch is back from its request: its bytes are taken, if they are wanted.
+    pub(crate) fn take_from(&self, batch: &mut Batch) {
+        let completion = batch.completion().clone();
+        self.give(&completion, || batch.take_remains());
+    }
+
+    fn give(&self, completion: &sync::Arc<Completion>, remains: impl FnOnce() -> Option<Remains>) {
+        if !self.lacks_bytes() {
+            return;
+        }
+        let address = address(completion);
+        {
+            let mut inner = self.inner.lock();
+            let Some(failing) = inner.failing.get_mut(&address).filter(|failing| failing.remains.is_none())
+            else {
+                return;
+            };
+            failing.remains = remains();
+            if failing.remains.is_none() {
+                return;
+            }
+        }
+        self.lacking.fetch_sub(1, Ordering::AcqRel);
+        self.submit(address);
+    }
+
+    /// A batch has its outcome. Gives it back if it is to be told now.
+    pub(super) fn hold(
+        &self,
+        completion: &sync::Arc<Completion>,
+        result: BatchResult,
+    ) -> Option<BatchResult> {
+        let (address, key) = (address(completion), completion.partition.key());
+        {
+            let mut inner = self.inner.lock();
+            let Inner { failing, lanes } = &mut *inner;
+            let failing = failing.get_mut(&address);
+            let waits = failing.is_some();
+            if !waits && !lanes.contains_key(&key) {
+                return Some(result);
+            }
+            if let Some(failing) = failing {
+                failing.is_held = true;
+            }
+            completion.is_held.store(true, Ordering::Release);
+            self.held.fetch_add(1, Ordering::AcqRel);
+            lanes.entry(key).or_default().push_back(Held { completion: completion.clone(), result, waits });
+        }
+        self.submit(address);
+        None
+    }
+
+    /// Hands a batch to the sink, if its outcome and its bytes are there.
+    fn submit(&self, address: Address) {
+        let failing = {
+            let mut inner = self.inner.lock();
+            let is_due = |failing: &Failing| failing.is_held && failing.remains.is_some();
+            if !inner.failing.get(&address).is_some_and(is_due) {
+                return;
+            }
+            inner.failing.remove(&address)
+        };
+        let Some(Failing { completion, failure, age_ms, remains: Some(remains), .. }) = failing else {
+            return;
+        };
+        let kept = Kept { completion, remains, failure, age_ms };
+        if let Err(kept) = self.sink.keep(Box::new(kept)) {
+            self.sink.count_lost(kept.remains.record_count().into());
+            self.sink.is_done(address);
+        }
+    }
+
+    /// Tells the outcomes that need not wait any more. Call it without any lock held: it runs callbacks.
+    pub(crate) fn release(&self) {
+        if self.held.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let done = self.sink.take_done();
+        let mut due = Vec::new();
+        {
+            let mut inner = self.inner.lock();
+            for address in done {
+                let mut held = inner.lanes.values_mut().flatten();
+                if let Some(held) = held.find(|held| self::address(&held.completion) == address) {
+                    held.waits = false;
+                }
+            }
+            inner.lanes.retain(|_, lane| {
+                let ready = lane.iter().take_while(|held| !held.waits).count();
+                due.extend(lane.drain(..ready));
+                !lane.is_empty()
+            });
+        }
+        for Held { completion, result, .. } in due {
+            completion.settle(result);
+            self.held.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Waits until everything is in the file and told, but not without end: what is not there after [`KEEP_GRACE`], or has no bytes,
+    /// is told without it.
+    pub(crate) fn finish(&self) {
+        let deadline = Instant::now() + KEEP_GRACE;
+        loop {
+            self.release();
+            let (held, lacking) = (self.held.load(Ordering::Acquire), self.lacking.load(Ordering::Acquire));
+            if held == 0 {
+                return;
+            }
+            // What lacks its bytes gets none any more.
+            if Instant::now() >= deadline || lacking > 0 && self.is_only_lacking() {
+                break;
+            }
+            self.sink.wait_done(deadline);
+        }
+        let mut lost = 0;
+        {
+            let mut inner = self.inner.lock();
+            inner.failing.clear();
+            for held in inner.lanes.values_mut().flatten().filter(|held| held.waits) {
+                held.waits = false;
+                lost += u64::from(held.completion.records.load(Ordering::Acquire));
+            }
+        }
+        self.lacking.store(0, Ordering::Release);
+        self.sink.count_lost(lost);
+        tracing::error!(
+            "{lost} failed records did not get into the failed-records file before the producer ended"
+        );
+        self.release();
+    }
+
+    /// Whether nobody waits for the sink itself.
+    fn is_only_lacking(&self) -> bool {
+        let inner = self.inner.lock();
+        let is_with_sink =
+            |held: &Held| held.waits && !inner.failing.contains_key(&address(&held.completion));
+        !inner.lanes.values().flatten().any(is_with_sink)
+    }
+}
+
+fn address(completion: &sync::Arc<Completion>) -> Address {
+    sync::Arc::as_ptr(completion) as Address
+}
+
+#[cfg(test)]
+impl Keeping {
+    /// Nothing is held back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.load(Ordering::Acquire) == 0
+    }
+}
