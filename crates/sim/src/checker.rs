@@ -1,6 +1,6 @@
 //! The judge: what users were told, against the logs as a consumer would read them at the end.
 //!
-//! What is promised depends on settings and faults ([`Promises`](crate::plan::Promises)); some things always hold: a record that is
+//! What is promised depends on settings and faults ([`promises`]); some things always hold: a record that is
 //! `NotWritten`, or was never accepted, is nowhere; every outcome is told once; counts add up; memory is back.
 
 use std::collections::BTreeMap;
@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use rohrpost::Metrics;
 
 use crate::cluster::{Cluster, CommittedRecord};
-use crate::history::{History, Id, Life, Told};
+use crate::history::{History, Id, Told};
 use crate::plan::Plan;
+use crate::promises;
 use crate::user::{id_of, value};
 
 /// Where a record was found.
@@ -34,6 +35,7 @@ pub fn check(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Me
 /// Every record in every log is one that was accepted, as it was sent, and in order.
 fn read_logs(plan: &Plan, history: &mut History, cluster: &Cluster) -> BTreeMap<Id, Vec<Place>> {
     let mut places: BTreeMap<Id, Vec<Place>> = BTreeMap::new();
+    let is_ordered = promises::of(plan).ordered;
     for topic in cluster.topic_names() {
         for (incarnation, known) in cluster.incarnations(topic).into_iter().enumerate() {
             for partition in 0..known.partitions {
@@ -49,7 +51,7 @@ fn read_logs(plan: &Plan, history: &mut History, cluster: &Cluster) -> BTreeMap<
                     places.entry(id).or_default().push(place);
                     if let Some((before, other)) = last
                         && before > number
-                        && plan.promises().ordered
+                        && is_ordered
                     {
                         history.violation(
                             "out of order",
@@ -97,7 +99,7 @@ fn identify(
 }
 
 fn check_outcomes(plan: &Plan, history: &mut History, cluster: &Cluster, places: &BTreeMap<Id, Vec<Place>>) {
-    let promises = plan.promises();
+    let promises = promises::of(plan);
     let mut violations = Vec::new();
     for (id, life) in history.lives.iter().enumerate() {
         let found = places.get(&(id as Id)).map_or(&[][..], Vec::as_slice);
@@ -116,7 +118,7 @@ fn check_outcomes(plan: &Plan, history: &mut History, cluster: &Cluster, places:
                 let is_there = found
                     .iter()
                     .any(|place| place.partition == partition && offset.is_none_or(|at| at == place.offset));
-                if !is_there && !may_be_lost(plan, life, cluster, partition, offset) {
+                if !is_there && !promises::may_be_lost(cluster, &plan.topics[life.topic], partition, offset) {
                     let kind = if found.is_empty() { "lost" } else { "at another place" };
                     violations.push((kind, format!("{}: found at {found:?}", name())));
                 }
@@ -135,15 +137,6 @@ fn is_twice(found: &[Place]) -> bool {
         .iter()
         .enumerate()
         .any(|(n, place)| found[..n].iter().any(|other| other.incarnation == place.incarnation))
-}
-
-/// The cluster itself has lost what it had committed there.
-fn may_be_lost(plan: &Plan, life: &Life, cluster: &Cluster, partition: i32, offset: Option<i64>) -> bool {
-    cluster.losses().iter().any(|loss| {
-        loss.topic == plan.topics[life.topic]
-            && loss.partition == partition
-            && offset.is_none_or(|at| (loss.kept..loss.committed).contains(&at))
-    })
 }
 
 fn check_counts(plan: &Plan, history: &mut History, metrics: &Metrics, places: &BTreeMap<Id, Vec<Place>>) {
@@ -181,7 +174,7 @@ fn check_counts(plan: &Plan, history: &mut History, metrics: &Metrics, places: &
     }
     // Records whose handles were dropped count, too.
     let in_logs = places.len() as u64;
-    let promises = plan.promises();
+    let promises = promises::of(plan);
     if promises.once && in_logs > metrics.records_acked + metrics.records_unknown {
         history.violation("falsely not written", format!("{in_logs} records are in the logs, {metrics:?}"));
     }

@@ -14,7 +14,7 @@
 //! * [`plan`]: what a seed means: settings, users, faults and their times;
 //! * [`world`]: runs a plan; [`tasks`] are the users' executor, [`trace`] the digest of what happened;
 //! * [`user`], [`network`], [`cluster`]: who takes part;
-//! * [`history`] and [`checker`]: what was promised, and whether it was kept;
+//! * [`history`], [`promises`] and [`checker`]: what users saw, what was promised, and whether it was kept;
 //! * [`runner`]: many seeds; [`shrink`]: less of one; [`table`]: how soon a broken rule is noticed.
 
 pub mod checker;
@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod history;
 pub mod network;
 pub mod plan;
+pub mod promises;
 pub mod runner;
 pub mod shrink;
 pub mod table;

@@ -170,17 +170,6 @@ impl fmt::Display for WorldFault {
     }
 }
 
-/// How strict the checker may be. Follows from the settings and the faults; see `docs/simulation.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Promises {
-    /// An acknowledged record is in the log, at its offset.
-    pub kept: bool,
-    /// A record is at most once in the log.
-    pub once: bool,
-    /// Records of a partition are in the log in send order.
-    pub ordered: bool,
-}
-
 impl Plan {
     /// The world of a seed.
     pub fn of(seed: u64) -> Plan {
@@ -195,20 +184,6 @@ impl Plan {
     /// A number among the settings.
     pub fn number(&self, key: &str, default: u64) -> u64 {
         self.setting(key).and_then(|value| value.parse().ok()).unwrap_or(default)
-    }
-
-    /// Whether the producer's settings are those for which everything is promised.
-    pub fn is_strict(&self) -> bool {
-        self.setting("acks").is_none() && self.setting("enable.idempotence").is_none()
-    }
-
-    /// What is promised in this world.
-    pub fn promises(&self) -> Promises {
-        let forgets =
-            self.faults.iter().any(|fault| matches!(fault.what, WorldFault::Cluster(Fault::ForgetProducers)));
-        let acks_all = self.setting("acks").is_none();
-        let idempotent = self.is_strict() && !forgets;
-        Promises { kept: acks_all, once: idempotent, ordered: idempotent }
     }
 
     /// For so long the client's process stands still, all in all.
