@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use rohrpost::{CloseReport, Delivery, Outcome, Producer, Record, Refusal, Topic};
+use rohrpost::{CloseReport, Delivery, Outcome, Producer, Record, Refusal, SendError, Topic};
 
 use crate::history::{History, Id, Told};
 use crate::plan::{Ending, Partition, Plan, Style, UserPlan};
@@ -202,91 +202,84 @@ impl User {
         });
         // A wait for a partition that is not there has its own line (PRE-2).
         let queues = partition.is_none();
-        let result = match style {
+        let sent = match style {
             Style::Name => {
                 let line = Line::of(&self.stage, topic, queues);
-                self.may_cancel(line.then(producer.send(record)))
-                    .await
-                    .map(|r| r.map(Some).map_err(|e| (Some(e.into_parts()), None)))
+                self.may_cancel(line.then(producer.send(record))).await.map(|result| result.map(Some).into())
             }
             Style::Handle => {
                 let Some(handle) = self.handle(producer, topic).await else { return true };
                 let line = Line::of(&self.stage, topic, queues);
-                self.may_cancel(line.then(handle.send(record)))
-                    .await
-                    .map(|r| r.map(Some).map_err(|e| (Some(e.into_parts()), None)))
+                self.may_cancel(line.then(handle.send(record))).await.map(|result| result.map(Some).into())
             }
             Style::Callback => {
                 self.stage.history.borrow_mut().lives[id as usize].callbacks = Some(0);
                 let callback = self.stage.callback(id);
                 let line = Line::of(&self.stage, topic, queues);
-                self.may_cancel(line.then(producer.send_with(record, callback)))
-                    .await
-                    .map(|r| r.map(|()| None).map_err(|e| (Some(e.into_parts()), None)))
+                let result = self.may_cancel(line.then(producer.send_with(record, callback))).await;
+                result.map(|result| result.map(|()| None).into())
             }
-            Style::Try => Some(producer.try_send(record).map(Some).map_err(|e| (Some(e.into_parts()), None))),
-            Style::Permit => {
-                let line = Line::of(&self.stage, topic, true);
-                match self.may_cancel(line.then(producer.reserve(&name, record.size()))).await {
-                    None => None,
-                    Some(Err(refusal)) => Some(Err((None, Some(refusal)))),
-                    Some(Ok(permit)) => {
-                        let ms = self.rng.u64(0..20);
-                        if ms > 15 {
-                            self.sleep(ms).await;
-                        }
-                        match self.rng.u32(0..20) {
-                            0 => None,
-                            _ => Some(permit.send(record).map(Some).map_err(|e| {
-                                let (record, _permit, refusal) = e.into_parts();
-                                (Some((record, refusal)), None)
-                            })),
-                        }
-                    }
-                }
-            }
+            Style::Try => Some(producer.try_send(record).map(Some).into()),
+            Style::Permit => self.send_with_permit(producer, topic, record).await,
         };
-        match result {
+        match sent {
             None => {
                 self.stage.trace.note("cancelled", u64::from(id), 0, || format!("record {id}"));
                 self.stage.history.borrow_mut().count("cancelled");
                 true
             }
-            Some(Ok(delivery)) => {
+            Some(Sent::Accepted(delivery)) => {
                 let number = self.stage.accepted(id);
                 if let Some(delivery) = delivery {
                     self.keep(id, number, delivery);
                 }
                 true
             }
-            Some(Err((with_record, refusal))) => {
-                let refusal = match with_record {
-                    Some((record, refusal)) => {
-                        // CMPL-7: the record comes back.
-                        let back = record.value_bytes().and_then(|value| id_of(value));
-                        if back != Some(id) {
-                            self.stage.violation("another record came back", format!("{back:?} for {id}"));
-                        }
-                        Some(refusal)
-                    }
-                    None => refusal,
-                };
-                self.refused(id, refusal).await
+            Some(Sent::Refused { record, why }) => {
+                // CMPL-7: the record comes back.
+                let back = record.as_ref().map(|record| record.value_bytes().and_then(|value| id_of(value)));
+                if back.is_some_and(|back| back != Some(id)) {
+                    self.stage.violation("another record came back", format!("{back:?} for {id}"));
+                }
+                self.refused(id, &why).await
             }
         }
     }
 
-    async fn refused(&mut self, id: Id, refusal: Option<Refusal>) -> bool {
-        let name = match &refusal {
-            Some(Refusal::Closed) => "closed",
-            Some(Refusal::Fatal { .. }) => "fatal",
-            Some(Refusal::UnknownTopic { .. }) => "unknown topic",
-            Some(Refusal::TopicRefused { .. }) => "topic refused",
-            Some(Refusal::UnknownPartition { .. }) => "unknown partition",
-            Some(Refusal::RecordTooLarge { .. }) => "record too large",
-            Some(Refusal::BufferExhausted { .. }) => "no room",
-            Some(Refusal::Full) => "full",
-            Some(Refusal::NotKnownYet(_)) => "not known yet",
+    async fn send_with_permit(&mut self, producer: &Producer, topic: usize, record: Record) -> Option<Sent> {
+        let name = self.stage.topics[topic].clone();
+        let line = Line::of(&self.stage, topic, true);
+        let permit = match self.may_cancel(line.then(producer.reserve(&name, record.size()))).await? {
+            Ok(permit) => permit,
+            Err(why) => return Some(Sent::Refused { record: None, why: Box::new(why) }),
+        };
+        let ms = self.rng.u64(0..20);
+        if ms > 15 {
+            self.sleep(ms).await;
+        }
+        if self.rng.u32(0..20) == 0 {
+            return None;
+        }
+        Some(match permit.send(record) {
+            Ok(delivery) => Sent::Accepted(Some(delivery)),
+            Err(error) => {
+                let (record, _permit, why) = error.into_parts();
+                Sent::Refused { record: Some(Box::new(record)), why: Box::new(why) }
+            }
+        })
+    }
+
+    async fn refused(&mut self, id: Id, refusal: &Refusal) -> bool {
+        let name = match refusal {
+            Refusal::Closed => "closed",
+            Refusal::Fatal { .. } => "fatal",
+            Refusal::UnknownTopic { .. } => "unknown topic",
+            Refusal::TopicRefused { .. } => "topic refused",
+            Refusal::UnknownPartition { .. } => "unknown partition",
+            Refusal::RecordTooLarge { .. } => "record too large",
+            Refusal::BufferExhausted { .. } => "no room",
+            Refusal::Full => "full",
+            Refusal::NotKnownYet(_) => "not known yet",
             other => {
                 self.stage.violation("wrong refusal", format!("record {id}: {other:?}"));
                 "wrong"
@@ -389,6 +382,28 @@ impl User {
             sleep.as_mut().poll(cx).map(|()| None)
         })
         .await
+    }
+}
+
+/// What came of a call.
+enum Sent {
+    /// With a handle, if there is no callback.
+    Accepted(Option<Delivery>),
+    Refused {
+        record: Option<Box<Record>>,
+        why: Box<Refusal>,
+    },
+}
+
+impl From<Result<Option<Delivery>, SendError>> for Sent {
+    fn from(result: Result<Option<Delivery>, SendError>) -> Sent {
+        match result {
+            Ok(delivery) => Sent::Accepted(delivery),
+            Err(error) => {
+                let (record, why) = error.into_parts();
+                Sent::Refused { record: Some(Box::new(record)), why: Box::new(why) }
+            }
+        }
     }
 }
 
