@@ -18,6 +18,8 @@ use tracing::debug;
 
 use super::cluster::Asked;
 use super::idempotence::Idempotence;
+#[cfg(test)]
+use super::idempotence::Identity;
 use super::partition::{PartitionState, Policy, Told};
 use super::request::{Body, Produce, ProduceTopic, Request};
 use super::slow::{Trip, Way};
@@ -628,6 +630,17 @@ impl SenderCore {
             state.partition = Some(partition.clone());
         }
         state
+    }
+}
+
+#[cfg(test)]
+impl SenderCore {
+    /// As if so many epochs and sequences had been used before.
+    pub(super) fn begin_at(&mut self, epoch: i16, sequence: i32) {
+        let Some(ids) = &mut self.idempotence else { return };
+        let Some(identity) = ids.current().map(|known| Identity { epoch, ..known }) else { return };
+        ids.got(identity);
+        self.partitions.iter_mut().for_each(|state| state.begin_at(identity, sequence));
     }
 }
 

@@ -340,6 +340,15 @@ impl PartitionState {
     }
 }
 
+#[cfg(test)]
+impl PartitionState {
+    /// The next sequence, in an epoch of which nothing was sent.
+    pub(super) fn begin_at(&mut self, identity: Identity, sequence: i32) {
+        self.restart(identity);
+        self.next_sequence = sequence;
+    }
+}
+
 impl Entry {
     /// IDM-16: it stays in the epoch in which it was sent, for one of its attempts may have written it.
     pub(super) fn is_bound_to_epoch(&self) -> bool {

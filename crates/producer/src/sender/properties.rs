@@ -7,6 +7,7 @@ use super::request::Request;
 use super::world::{Answer, WireBatch, World, batches};
 use crate::delivery::Delivery;
 use crate::outcome::Outcome;
+use crate::producer::HeldRecords;
 
 /// What happens next.
 #[derive(Debug, Clone)]
@@ -45,6 +46,23 @@ enum Step {
     MoveLeader {
         partition: usize,
         to: i32,
+    },
+    /// MET-9: the topic is deleted and created anew.
+    Recreate,
+    Release {
+        sends: bool,
+    },
+    Purge {
+        queued: bool,
+        in_flight: bool,
+    },
+    /// RTY-5
+    Resume {
+        partition: i32,
+    },
+    /// The broker's connection refuses requests, or takes them again.
+    Refuses {
+        node: i32,
     },
 }
 
@@ -87,6 +105,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What the application and the owners of topics do beside.
+fn rarer_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => step(),
+        1 => Just(Step::Recreate),
+        1 => any::<bool>().prop_map(|sends| Step::Release { sends }),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(queued, in_flight)| Step::Purge { queued, in_flight }),
+        1 => (0..3_i32).prop_map(|partition| Step::Resume { partition }),
+        1 => (1..=3_i32).prop_map(|node| Step::Refuses { node }),
+    ]
+}
+
 /// What makes batches too large for a broker (ACC-22); one record never is.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
@@ -105,6 +135,10 @@ struct Run {
     sent: Vec<(u64, usize, Delivery)>,
     /// Requests that are still on their way though their connection has ended.
     late: Vec<(i32, Vec<WireBatch>)>,
+    /// The logs of topics that are gone, by partition.
+    graves: Vec<Vec<Vec<u64>>>,
+    /// Records beside those in `sent`.
+    primed: u64,
 }
 
 impl Run {
@@ -113,7 +147,7 @@ impl Run {
         settings.push(("compression.type", if sizes.compresses { "lz4" } else { "none" }));
         let mut world = World::warm(&settings);
         world.cluster.message_max_bytes = sizes.message_max_bytes;
-        Run { world, sent: Vec::new(), late: Vec::new() }
+        Run { world, sent: Vec::new(), late: Vec::new(), graves: Vec::new(), primed: 0 }
     }
 
     fn step(&mut self, step: &Step) {
@@ -165,23 +199,45 @@ impl Run {
                 carried.iter().for_each(|b| drop(world.cluster.append(node, b)));
             }
             Step::MoveLeader { partition, to } => world.move_leader("t", partition, to),
+            Step::Recreate if self.graves.len() < 9 => self.graves.push(world.cluster.create_anew("t")),
+            Step::Release { sends } => {
+                let records = if sends { HeldRecords::Send } else { HeldRecords::Fail };
+                world.shared.release("t", records);
+            }
+            Step::Purge { queued, in_flight } => world.core.purge(queued, in_flight),
+            Step::Resume { partition } => world.shared.resume("t", partition),
+            Step::Refuses { node } => {
+                if !world.links.refusing.remove(&node) {
+                    world.links.refusing.insert(node);
+                }
+            }
             _ => {}
         }
     }
 
     /// All is well from here on. Gives what was acknowledged, by partition.
     fn finish(&mut self) -> [Vec<u64>; 3] {
+        self.world.links.refusing.clear();
+        // Whatever is held is released, also what is found to be held only now.
+        for _ in 0..200 {
+            self.world.settle();
+            self.world.shared.release("t", HeldRecords::Send);
+            (1..=3).for_each(|node| {
+                while self.world.waiting(node) > 0 {
+                    self.world.serve(node);
+                }
+            });
+            self.world.advance(20);
+        }
         self.world.serve_all();
         while !self.late.is_empty() {
             self.step(&Step::Late);
         }
         let mut acked: [Vec<u64>; 3] = Default::default();
         for (value, partition, delivery) in &mut self.sent {
-            let copies = self.world.cluster.topics["t"].partitions[*partition]
-                .log
-                .iter()
-                .filter(|v| *v == value)
-                .count();
+            let logs = self.graves.iter().map(|logs| &logs[*partition]);
+            let logs = logs.chain([&self.world.cluster.topics["t"].partitions[*partition].log]);
+            let copies = logs.flatten().filter(|v| *v == value).count();
             match delivery.poll_now().expect("every record has an outcome") {
                 Ok(_) => {
                     assert!(copies >= 1, "record {value} was acknowledged and is not in the log");
@@ -194,7 +250,7 @@ impl Run {
             }
         }
         let counts = self.world.shared.accumulator.counts();
-        assert_eq!(counts.accepted, self.sent.len() as u64);
+        assert_eq!(counts.accepted, self.sent.len() as u64 + self.primed);
         assert_eq!(
             (counts.pending, counts.accepted),
             (0, counts.acked + counts.not_written + counts.unknown)
@@ -267,6 +323,42 @@ proptest! {
             let places: Vec<_> = acked.iter().map(|value| log.iter().rposition(|v| v == value)).collect();
             prop_assert!(places.is_sorted(), "out of order: {:?}", log);
         }
+    }
+
+    #[test]
+    fn whatever_the_application_and_the_topics_owners_do_records_end_truly_once_and_in_order(
+        steps in prop::collection::vec(rarer_step(), 1..120),
+        sizes in sizes(),
+        (policy, stops, epoch, sequence) in (
+            prop::sample::select(vec!["follow", "fail", "hold"]),
+            any::<bool>(),
+            prop::sample::select(vec![0, 32766_i16]),
+            prop::sample::select(vec![0, i32::MAX, i32::MAX - 3]),
+        )
+    ) {
+        // MET-9, RTY-5, FLU-4, IDM-2, IDM-3, IDM-6, IDM-16, CMPL-8, THR-3
+        let mut run = Run::new(&[
+            ("delivery.timeout.ms", "6000"),
+            ("request.timeout.ms", "2000"),
+            ("topic.recreation", policy),
+            ("stop.on.failure", if stops { "t" } else { "" }),
+        ], sizes);
+        // The last epoch but one, and sequences that wrap.
+        run.world.begin_at(epoch, sequence);
+        run.primed = 3;
+        steps.iter().for_each(|step| run.step(step));
+        let acked = run.finish();
+        let now = (0..3).map(|partition| run.world.log(partition).to_vec()).collect();
+        for logs in run.graves.iter().chain([&now]) {
+            for (log, acked) in logs.iter().zip(&acked) {
+                let mut seen = std::collections::HashSet::new();
+                prop_assert!(log.iter().all(|value| seen.insert(*value)), "a record is there twice: {log:?}");
+                let of_acked: Vec<u64> = log.iter().copied().filter(|value| acked.contains(value)).collect();
+                prop_assert!(of_acked.is_sorted(), "acknowledged records are out of order: {:?}", log);
+            }
+        }
+        prop_assert!(run.world.shared.lifecycle.check().is_ok());
+        prop_assert!(run.world.shared.stops.held.lock().is_empty());
     }
 
     #[test]

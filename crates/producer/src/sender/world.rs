@@ -92,6 +92,8 @@ struct ToyProducer {
 #[derive(Debug, Clone)]
 pub(super) struct WireBatch {
     pub(super) topic: String,
+    /// Zero if the request's version has none.
+    pub(super) topic_id: Uuid,
     pub(super) partition: i32,
     pub(super) producer_id: i64,
     pub(super) epoch: i16,
@@ -154,6 +156,17 @@ impl World {
         world.shared.metadata.want(&"t".into());
         world.settle();
         world
+    }
+
+    /// A record is acknowledged on each partition of `t`; from there the producer goes on in this epoch and from this sequence, and
+    /// the brokers know of nothing before.
+    pub(super) fn begin_at(&mut self, epoch: i16, sequence: i32) {
+        for partition in 0..3 {
+            self.prime(partition);
+            self.cluster.forget_producers(partition as usize);
+        }
+        self.cluster.identity.2 = epoch;
+        self.core.begin_at(epoch, sequence);
     }
 
     /// Gets a record acknowledged on a partition of `t`, so that the brokers know the producer there.
@@ -352,6 +365,9 @@ impl ToyCluster {
         let Some(topic) = self.topics.get_mut(&batch.topic) else {
             return Answer::error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         };
+        if !batch.topic_id.is_zero() && batch.topic_id != topic.id {
+            return Answer::error(ErrorCode::UNKNOWN_TOPIC_ID);
+        }
         let Some(partition) = topic.partitions.get_mut(batch.partition as usize) else {
             return Answer::error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         };
@@ -398,6 +414,14 @@ impl ToyCluster {
         }
         partition.log.extend(&batch.values);
         Answer::ok(base_offset)
+    }
+
+    /// Deletes a topic and creates it anew, with the leaders that it has. Gives what was in its logs.
+    pub(super) fn create_anew(&mut self, name: &str) -> Vec<Vec<u64>> {
+        let old = self.topics.remove(name).expect("no such topic");
+        let leaders: Vec<i32> = old.partitions.iter().map(|p| p.leader).collect();
+        self.create(name, old.id.0[0] + 1, &leaders);
+        old.partitions.into_iter().map(|p| p.log).collect()
     }
 
     /// The brokers lose what they know of producers, as by an unclean election.
@@ -536,10 +560,12 @@ impl Links for ToyLinks {
 /// The batches of a Produce request, read from their bytes.
 pub(super) fn batches(request: &Request) -> Vec<WireBatch> {
     let Body::Produce(produce) = &request.body else { panic!("not a Produce request") };
-    produce.topics.iter().flat_map(|t| &t.batches).map(wire).collect()
+    let ids = produce.topics.iter().map(|t| if request.version >= 13 { t.id } else { Uuid::default() });
+    let topics = produce.topics.iter().zip(ids);
+    topics.flat_map(|(t, id)| t.batches.iter().map(move |batch| wire(batch, id))).collect()
 }
 
-fn wire(batch: &Batch) -> WireBatch {
+fn wire(batch: &Batch, topic_id: Uuid) -> WireBatch {
     let mut slices: Vec<IoSlice<'_>> = Vec::new();
     batch.slices(&mut slices);
     let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
@@ -550,6 +576,7 @@ fn wire(batch: &Batch) -> WireBatch {
     let values = records.map(|r| u64::from_be_bytes(r.unwrap().value.unwrap().try_into().unwrap()));
     let header = parsed.header();
     WireBatch {
+        topic_id,
         topic: batch.partition().topic_name().to_string(),
         partition: batch.partition().index(),
         producer_id: header.producer_id,
