@@ -58,7 +58,7 @@ fn compressed(bytes: &[u8], codec: Codec) -> Vec<u8> {
 
 #[test]
 fn bad_input_is_answered_as_the_table_says_and_nothing_is_written() {
-    // P3, P12, L2, L3, L7
+    // P3, P12, L2, L3, L7, ERR-6
     let (cluster, mut client) = cluster();
     let good = batch(&["a", "b"]);
     let none: &[i32] = &[];
@@ -220,6 +220,7 @@ fn topic_settings_decide_about_keys_times_and_sizes() {
 
 #[test]
 fn zstd_needs_produce_7() {
+    // ERR-6
     let (_cluster, mut client) = cluster();
     let bytes = compressed(&batch(&["a"]), Codec::Zstd);
     assert_eq!(
@@ -295,7 +296,7 @@ fn topics_go_by_id_from_version_13_on() {
 
 #[test]
 fn acks_are_0_1_or_all() {
-    // P4, N13
+    // P4, N13, ERR-6
     let (cluster, mut client) = cluster();
     let good = batch(&["x"]);
     let answer = client.produce_with("t", 0, Some(&good), 2, 12);

@@ -159,6 +159,7 @@ pub enum Acks {
 impl Acks {
     /// As the wire has it: 0, 1 or -1.
     pub fn id(self) -> i16 {
+        // ERR-6: nothing else ever goes out
         match self {
             Acks::None => 0,
             Acks::Leader => 1,

@@ -119,6 +119,7 @@ impl SenderCore {
             is_lowest,
             may_be_written: entry.may_be_written,
             resequenced: entry.resequenced,
+            log_start_offset: told.log_start_offset,
             may_retry: false,
             may_split: false,
         };

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rohrpost_net::Backoff;
 use rohrpost_protocol::messages::{InitProducerIdResponse, MetadataResponse, ProduceResponse};
 use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, VersionRange};
+use rohrpost_record::Codec;
 use tracing::debug;
 
 use super::cluster::Asked;
@@ -72,6 +73,9 @@ pub(crate) trait Links {
     }
 }
 
+/// The first version of Produce in which brokers take zstd.
+const PRODUCE_WITH_ZSTD: i16 = 7;
+
 /// What a pass leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pass {
@@ -126,6 +130,8 @@ pub(crate) struct SenderCore {
     /// `close` ran out of time: what comes back is not sent again.
     pub(super) forced: bool,
     drained: Vec<Batch>,
+    /// When the first of the batches that this pass put back may be sent.
+    put_back_until_ms: Option<u64>,
     /// What the sender knows of the way to each broker.
     pub(super) ways: BTreeMap<i32, Way>,
     pub(super) halts: Halts,
@@ -161,6 +167,7 @@ impl SenderCore {
             given_up: Vec::new(),
             forced: false,
             drained: Vec::new(),
+            put_back_until_ms: None,
             ways: BTreeMap::new(),
             halts: Halts::default(),
             told: Vec::new(),
@@ -418,7 +425,8 @@ impl SenderCore {
             drained.clear();
             self.drained = drained;
         }
-        next_check_ms
+        // SND-10: what was put back just now was not there when the accumulator was asked.
+        [next_check_ms, self.put_back_until_ms.take()].into_iter().flatten().min()
     }
 
     fn send_to(
@@ -441,6 +449,10 @@ impl SenderCore {
             self.refuse_version(node, drained);
             return true;
         };
+        if version < PRODUCE_WITH_ZSTD && self.shared.config.compression.codec() == Codec::Zstd {
+            self.refuse_zstd(node, version, drained);
+            return true;
+        }
         let mut topics: Vec<ProduceTopic> = Vec::new();
         let count = drained.len();
         for batch in drained.drain(..) {
@@ -534,6 +546,8 @@ impl SenderCore {
             let Some((at, batch)) = self.take_back(batch) else { continue };
             self.state(&batch.partition().clone()).entry(at).attempts -= 1;
             let not_before_ms = self.queue_again(&batch, now_ms);
+            self.put_back_until_ms =
+                Some(self.put_back_until_ms.map_or(not_before_ms, |at| at.min(not_before_ms)));
             self.shared.accumulator.put_back(batch, now_ms, not_before_ms);
         }
     }
@@ -546,6 +560,17 @@ impl SenderCore {
         }
         if self.idempotence.is_some() {
             self.fail(ErrorCode::UNSUPPORTED_VERSION, text.into());
+        }
+    }
+
+    /// ERR-6: the broker would refuse it, batch by batch. The producer goes on: other brokers of the cluster may be newer.
+    fn refuse_zstd(&mut self, node: i32, version: i16, drained: &mut Vec<Batch>) {
+        let text = format!(
+            "broker {node} has Produce up to version {version}, and compression.type=zstd needs 7 (Kafka 2.1): choose another codec"
+        );
+        for batch in drained.drain(..) {
+            let reason = Reason::Broker(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+            self.fail_batch(batch, reason, Some(text.clone()));
         }
     }
 

@@ -45,6 +45,8 @@ mod partition;
 mod properties;
 pub(crate) mod request;
 mod retry;
+#[cfg(test)]
+mod sequence_tests;
 mod silent;
 pub(crate) mod slow;
 #[cfg(test)]

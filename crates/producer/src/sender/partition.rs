@@ -363,3 +363,31 @@ pub(super) fn identity_of(stamp: &Stamp) -> Identity {
 fn same(a: &Stamp, b: &Stamp) -> bool {
     (a.producer_id, a.producer_epoch, a.base_sequence) == (b.producer_id, b.producer_epoch, b.base_sequence)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(epoch: i16, base_sequence: i32) -> Stamp {
+        Stamp { producer_id: 7, producer_epoch: epoch, base_sequence }
+    }
+
+    #[test]
+    fn what_is_acknowledged_only_grows_within_an_epoch() {
+        // IDM-13, IDM-3
+        let mut state = PartitionState::default();
+        state.begin_at(Identity { producer_id: 7, epoch: 1 }, i32::MAX - 3);
+        state.acked(&stamp(1, i32::MAX - 3), 2);
+        assert_eq!(state.last_acked, Some(i32::MAX - 2));
+        // Across the wrap, and then the answer of a former leader, which comes late.
+        state.acked(&stamp(1, 1), 4);
+        assert_eq!(state.last_acked, Some(4));
+        state.acked(&stamp(1, i32::MAX - 1), 3);
+        assert_eq!(state.last_acked, Some(4));
+        // Another epoch's sequences are no part of this.
+        state.acked(&stamp(0, 90), 9);
+        state.acked(&stamp(2, 90), 9);
+        state.acked(&stamp(1, 90), 0);
+        assert_eq!(state.last_acked, Some(4));
+    }
+}

@@ -207,9 +207,8 @@ impl Run {
             Step::Purge { queued, in_flight } => world.core.purge(queued, in_flight),
             Step::Resume { partition } => world.shared.resume("t", partition),
             Step::Refuses { node } => {
-                if !world.links.refusing.remove(&node) {
-                    world.links.refusing.insert(node);
-                }
+                let refused = world.links.refusing.remove(&node);
+                world.links.refusing.extend((!refused).then_some(node));
             }
             _ => {}
         }

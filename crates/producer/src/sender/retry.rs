@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) may_be_written: bool,
     /// How often it was refused for its sequence while it was the lowest.
     pub(super) resequenced: u32,
+    /// Where the partition's log begins by this answer; -1 if it does not say.
+    pub(super) log_start_offset: i64,
     /// RTY-2: younger than `delivery.timeout.ms`, retries left, and the producer neither closed by force nor failed.
     pub(super) may_retry: bool,
     /// ACC-22: more than one record, in time, and the producer neither closed by force nor failed.
@@ -48,7 +50,7 @@ pub(super) enum Verdict {
 }
 
 pub(super) fn verdict(facts: &Facts) -> Verdict {
-    let Facts { code, idempotent, is_lowest, may_be_written, resequenced, may_retry, may_split } = *facts;
+    let Facts { code, idempotent, is_lowest, may_be_written, resequenced, may_retry, may_split, .. } = *facts;
     let may_be_written = may_be_written && rules::holds(Rule::UnknownKeepsEpoch);
     let retry_or_fail = if may_retry { Verdict::Retry } else { Verdict::Fail };
     match code.class() {
@@ -56,7 +58,17 @@ pub(super) fn verdict(facts: &Facts) -> Verdict {
         // IDM-10
         ErrorClass::Ok | ErrorClass::OkDuplicate => Verdict::Acked,
         ErrorClass::Retry | ErrorClass::RetryMetadata | ErrorClass::RetryCoordinator => retry_or_fail,
-        // IDM-8, IDM-9
+        // IDM-9: an answer that does not say where the log begins comes from a broker that has not read it yet. Once is enough to
+        // ask; brokers whose answers never say it must not stop the partition for ever (IDM-15).
+        ErrorClass::Resequence
+            if code == ErrorCode::UNKNOWN_PRODUCER_ID
+                && idempotent
+                && facts.log_start_offset < 0
+                && resequenced == 0 =>
+        {
+            retry_or_fail
+        }
+        // IDM-8, IDM-9: whatever retention has taken, a bump repairs it
         ErrorClass::Resequence if idempotent && may_retry => match (is_lowest, may_be_written) {
             // An earlier batch must be settled first.
             (false, _) => Verdict::Retry,
@@ -99,6 +111,7 @@ mod tests {
             is_lowest: true,
             may_be_written: false,
             resequenced: 0,
+            log_start_offset: 0,
             may_retry: true,
             may_split: true,
         }
@@ -139,8 +152,21 @@ mod tests {
         let behind = Facts { is_lowest: false, ..facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) };
         assert_eq!(verdict(&behind), Verdict::Retry);
         assert_eq!(verdict(&facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)), Verdict::RetryInNewEpoch);
-        // IDM-9
-        assert_eq!(verdict(&facts(ErrorCode::UNKNOWN_PRODUCER_ID)), Verdict::RetryInNewEpoch);
+    }
+
+    #[test]
+    fn a_broker_that_has_forgotten_the_producer_is_asked_again_only_while_it_cannot_say_why() {
+        // IDM-9, IDM-15
+        let forgotten = facts(ErrorCode::UNKNOWN_PRODUCER_ID);
+        for log_start_offset in [0, 7, i64::MAX] {
+            assert_eq!(verdict(&Facts { log_start_offset, ..forgotten }), Verdict::RetryInNewEpoch);
+        }
+        let silent = Facts { log_start_offset: -1, ..forgotten };
+        assert_eq!(verdict(&silent), Verdict::Retry);
+        assert_eq!(verdict(&Facts { resequenced: 1, ..silent }), Verdict::RetryInNewEpoch);
+        assert_eq!(verdict(&Facts { may_retry: false, ..silent }), Verdict::Fail);
+        let behind = Facts { is_lowest: false, ..forgotten };
+        assert_eq!(verdict(&behind), Verdict::Retry);
     }
 
     #[test]

@@ -110,6 +110,7 @@ pub(super) struct Answer {
     pub(super) base_offset: i64,
     pub(super) hint: Option<(i32, i32)>,
     pub(super) records: Vec<(i32, String)>,
+    pub(super) log_start_offset: i64,
     pub(super) message: Option<String>,
 }
 
@@ -119,7 +120,7 @@ impl Answer {
     }
 
     pub(super) fn error(code: ErrorCode) -> Answer {
-        Answer { code, base_offset: -1, hint: None, records: Vec::new(), message: None }
+        Answer { code, base_offset: -1, hint: None, records: Vec::new(), log_start_offset: 0, message: None }
     }
 }
 
@@ -600,6 +601,7 @@ fn produce_answer(request: &Request, answers: &[(WireBatch, Answer)], cluster: &
                 error_code: answer.code,
                 base_offset: answer.base_offset,
                 log_append_time_ms: -1,
+                log_start_offset: answer.log_start_offset,
                 record_errors: answer
                     .records
                     .iter()
