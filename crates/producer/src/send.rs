@@ -15,6 +15,8 @@
 //! * `checks`: what every way asks first
 
 mod checks;
+#[cfg(test)]
+mod drop_tests;
 mod future;
 #[cfg(test)]
 mod interceptor_tests;

@@ -223,6 +223,12 @@ impl Accumulator {
         self.record_limit = 0;
     }
 
+    /// Whether a flush runs.
+    #[cfg(test)]
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.ledger.is_flushing()
+    }
+
     /// While the guard lives, outcomes wake nobody; see [`Ledger::hold_wakers`].
     pub(crate) fn hold_wakers(&self) -> WakerHold {
         self.ledger.hold_wakers()
