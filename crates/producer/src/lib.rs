@@ -67,7 +67,7 @@ mod delivery;
 mod failed_records;
 mod interceptor;
 #[cfg(all(loom, test))]
-mod interleavings;
+mod interleavings_tests;
 #[cfg(feature = "measure")]
 #[doc(hidden)]
 pub mod measured;

@@ -79,7 +79,7 @@ impl SenderWake {
     /// The sender is about to poll for at most `timeout_ms`. `false`: work arrived since `begin_pass`, poll with 0.
     pub(crate) fn sleep(&self, token: u32, timeout_ms: u64) -> bool {
         // The count is changed by nothing, but changed: of this line and `wake`'s one comes after the other and sees what was before
-        // it. A plain load would rely on the one order of all SeqCst accesses, which the models of `interleavings` do not have.
+        // it. A plain load would rely on the one order of all SeqCst accesses, which the models of scripts/interleavings do not have.
         let look = || self.0.work.fetch_add(0, Ordering::SeqCst);
         let early = is_broken("wake: look last").then(look);
         self.0.state.store(if timeout_ms <= NAP_MS { NAP } else { SLEEP }, Ordering::SeqCst);

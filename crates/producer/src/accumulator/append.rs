@@ -1,4 +1,4 @@
-//! The append: a record's place in its partition is fixed in one synchronous step.
+//! The append: a record's place in its partition is fixed in one synchronous step (THR-2).
 //!
 //! This is the hot path. Into a batch that has room it takes one partition lock, one copy of the record's bytes and one reference
 //! count; no clock, no allocation, no wake-up, nothing that all threads share but the topic's waiter flag. Memory is never waited for
