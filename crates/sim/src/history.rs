@@ -159,6 +159,13 @@ impl History {
         }
     }
 
+    /// Whether records ended, or may have, because their time was over or they were purged.
+    pub fn given_up(&self) -> bool {
+        let reasons = [Reason::Expired, Reason::Purged].map(Some);
+        self.counts.contains_key("purges")
+            || self.lives.iter().any(|life| life.told.is_some_and(|told| reasons.contains(&told.reason())))
+    }
+
     /// A record is about to be sent.
     pub fn record(&mut self, topic: usize, partition: Option<i32>, key: Option<u16>, len: usize) -> Id {
         self.lives.push(Life { topic, partition, key, len, accepted: None, told: None, callbacks: None });

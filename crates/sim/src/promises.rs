@@ -53,7 +53,22 @@ pub const TABLE: &[Row] = &[
         applies: |plan| has(plan, |fault| matches!(fault, Fault::ForgetProducers)),
         promises: Promises { once: false, ordered: false, ..ALL },
     },
+    Row {
+        when: "a topic is made anew while Produce names topics, not ids (below 13): what was sent to the former one goes to the new one",
+        applies: |plan| names_topics(plan) && has(plan, makes_anew),
+        promises: Promises { ordered: false, ..ALL },
+    },
 ];
+
+/// Some broker serves no Produce 13 at some time.
+fn names_topics(plan: &Plan) -> bool {
+    plan.cluster.produce_max_version < 13
+        || has(plan, |fault| matches!(fault, Fault::Upgrade { produce_max_version: ..13, .. }))
+}
+
+fn makes_anew(fault: &Fault) -> bool {
+    matches!(fault, Fault::RecreateTopic { .. } | Fault::DeleteTopic { .. })
+}
 
 /// What is promised in this world.
 pub fn of(plan: &Plan) -> Promises {

@@ -125,7 +125,9 @@ impl SenderCore {
         };
         entry.last_error = Some(code);
         entry.may_be_written &= rules::holds(Rule::EveryAttempt);
-        entry.may_be_written |= code.is_error() && retry::may_have_written(code);
+        // CMPL-8: an error with an offset was an append first. A leader that is deposed while the batch waits for its followers
+        // answers so, and they may have it.
+        entry.may_be_written |= code.is_error() && (retry::may_have_written(code) || told.base_offset >= 0);
         entry.resequenced += u32::from(is_lowest && is_sequence_error(code));
         let facts = Facts {
             idempotent: self.idempotence.is_some(),

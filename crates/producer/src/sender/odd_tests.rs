@@ -62,6 +62,19 @@ fn a_partition_that_the_answer_leaves_out_may_have_been_written() {
 }
 
 #[test]
+fn an_error_that_names_an_offset_may_have_been_written() {
+    // CMPL-8: a deposed leader's answer to what it had appended and its followers may have.
+    for (base_offset, outcome) in [(-1, Outcome::NotWritten), (7, Outcome::Unknown)] {
+        let mut world = World::warm(&[]);
+        let mut delivery = world.send(0, 1);
+        world.settle();
+        answer(&mut world, vec![partition(0, ErrorCode::NOT_LEADER_OR_FOLLOWER, base_offset)]);
+        world.core.purge(true, false);
+        assert_eq!(failed(&mut delivery), (outcome, Reason::Purged), "base offset {base_offset}");
+    }
+}
+
+#[test]
 fn a_partition_that_is_left_out_is_sent_again_with_its_sequence() {
     // CMPL-8, IDM-16
     let mut world = World::warm(&[]);
