@@ -281,7 +281,7 @@ impl Accumulator {
             self.batch_limit(partition, now_ms).max(candidate.size)
         };
         let scale = self.codec.scale(partition.ratio());
-        let id = BatchId::number(queue.next_id);
+        let id = BatchId::new(queue.next_id);
         queue.next_id += 1;
         let raw_limit = self.settings.max_request_size.max(candidate.size);
         let mut batch = Batch::open(partition.clone(), id, chunk, limit, raw_limit, scale, now_ms);

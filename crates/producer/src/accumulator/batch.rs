@@ -196,9 +196,9 @@ impl Batch {
         self.pieces = Vec::new();
     }
 
-    /// Grows with each batch that is opened for its partition. Parts of a batch have its number.
-    pub(crate) fn number(&self) -> u64 {
-        self.id.number
+    /// Its place in the order of its partition.
+    pub(crate) fn id(&self) -> BatchId {
+        self.id
     }
 
     /// Whether its bytes are there, header and all.

@@ -40,7 +40,7 @@ pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
 pub(crate) use self::remains::Remains;
-pub(crate) use self::split::SplitPart;
+pub(crate) use self::split::{BatchId, SplitPart};
 
 use self::codec_pool::CodecPool;
 pub(crate) use self::ledger::Ledger;
@@ -257,6 +257,11 @@ impl Accumulator {
             })
             .sum();
         self.ledger.counts(queued)
+    }
+
+    /// The number of the first batch in a partition's queue.
+    pub(crate) fn oldest(&self, partition: &Partition) -> Option<u64> {
+        partition.queue.lock().batches.front().map(|batch| batch.id().number())
     }
 
     /// Notes that the partition has batches. Under its lock.

@@ -13,6 +13,7 @@ use rohrpost_record::{Codec, Stamp};
 use super::Accumulator;
 use super::batch::{Batch, State};
 use super::queue::{Partition, Queue, TopicState};
+use super::split::BatchId;
 use crate::metadata::Snapshot;
 use crate::rules::{self, Rule};
 use crate::sync;
@@ -263,12 +264,12 @@ impl Accumulator {
         self.abort_where(&|_, _| true, out);
     }
 
-    /// Takes queued batches, of each partition from the head on, by their numbers.
-    pub(crate) fn abort_where(&self, which: &dyn Fn(&Partition, u64) -> bool, out: &mut Vec<Batch>) {
+    /// Takes queued batches, of each partition from the head on.
+    pub(crate) fn abort_where(&self, which: &dyn Fn(&Partition, BatchId) -> bool, out: &mut Vec<Batch>) {
         loop {
             let mut compressing = false;
             self.take(out, |partition, queue| match queue.batches.front() {
-                Some(head) if !which(partition, head.number()) => None,
+                Some(head) if !which(partition, head.id()) => None,
                 Some(head) if head.state == State::Compressing => {
                     compressing = true;
                     None

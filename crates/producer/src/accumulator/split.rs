@@ -26,7 +26,7 @@ use crate::sync::{self, AtomicU64, AtomicUsize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BatchId {
     /// Grows with each batch that is opened.
-    pub(super) number: u64,
+    number: u64,
     /// Of a part: where its first record stood in the batch that was opened.
     first_record: u32,
 }
@@ -46,6 +46,7 @@ const TRY_MORE_AFTER_MS: u64 = 600_000;
 
 /// A part of a batch, as the sender needs to know it.
 pub(crate) struct SplitPart {
+    pub(crate) id: BatchId,
     pub(crate) completion: sync::Arc<Completion>,
     /// The place of its records in the batch's sequences.
     pub(crate) stamp: Option<Stamp>,
@@ -123,7 +124,7 @@ impl Accumulator {
             });
             let goes_out = is_out(first_record);
             first_record += draft.builder.count();
-            told.push(SplitPart { completion: completion.clone(), stamp });
+            told.push(SplitPart { id, completion: completion.clone(), stamp });
             let chunk = self.pool.adopt(draft.bytes.into_boxed_slice());
             let mut part = Batch::with(completion, partition.clone(), id, chunk, batch.created_ms);
             part.fill(draft.builder, draft.max_record);
@@ -188,8 +189,13 @@ impl Accumulator {
 }
 
 impl BatchId {
-    pub(super) fn number(number: u64) -> BatchId {
+    pub(super) fn new(number: u64) -> BatchId {
         BatchId { number, first_record: 0 }
+    }
+
+    /// Parts of a batch have its number.
+    pub(crate) fn number(self) -> u64 {
+        self.number
     }
 }
 

@@ -279,7 +279,7 @@ impl SenderCore {
         let partition = batch.partition().clone();
         if let BatchResult::Failed(failure) = &result {
             self.report_undelivered(&batch, failure);
-            self.stop_on_failure(&partition, batch.number(), failure.reason);
+            self.stop_on_failure(&partition, batch.id(), failure.reason);
             self.keep_failed(&mut batch, failure);
         }
         let mut told = std::mem::take(&mut self.told);
@@ -315,14 +315,14 @@ impl SenderCore {
             return;
         }
         let closes = self.undelivered.is_some();
-        let mut newest = 0;
+        let mut given_up = Vec::new();
         let keeping = self.shared.accumulator.outlet().keeping();
         let now_ms = self.shared.clock.last_ms();
         let mut told = Vec::new();
         for completion in chosen {
             let Some(at) = state.find(&completion) else { continue };
-            let (attempts, number) = (state.entry(at).attempts, state.entry(at).number);
-            newest = newest.max(number);
+            let (attempts, id) = (state.entry(at).attempts, state.entry(at).id);
+            given_up.push(id);
             if !rules::holds(Rule::ExpiredKeepsMemory) {
                 self.shared.accumulator.pool().give_back(FIRST_CHUNK, None);
             }
@@ -345,7 +345,7 @@ impl SenderCore {
             }
             state.end(at, BatchResult::Failed(failure), None, &mut told);
         }
-        self.stop_on_failure(&partition, newest, reason);
+        given_up.into_iter().for_each(|id| self.stop_on_failure(&partition, id, reason));
         // IDM-12: marked whenever a request may have carried it.
         if rules::holds(Rule::UnresolvedMarked) {
             self.wants_new_epoch(&partition, Bump::IfUnresolved);

@@ -221,6 +221,7 @@ fn with_verdict(text: String, verdict: Option<Verdict>) -> String {
 fn with_held_back(line: String, node: i32, held_back: u64) -> String {
     match held_back {
         0 => line,
+        n if node < 0 => format!("{line} ({n} such lines were held back before)"),
         n => format!("{line} ({n} such lines about broker {node} were held back before)"),
     }
 }

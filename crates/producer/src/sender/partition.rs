@@ -12,7 +12,7 @@ use rohrpost_record::Stamp;
 
 use super::idempotence::{Identity, is_before, sequence_after};
 use super::slow::Times;
-use crate::accumulator::{Batch, HeadInfo, Partition, SplitPart};
+use crate::accumulator::{Batch, BatchId, HeadInfo, Partition, SplitPart};
 use crate::delivery::Completion;
 use crate::outcome::BatchResult;
 use crate::rules::{self, Rule};
@@ -21,8 +21,7 @@ use crate::sync;
 /// A batch that was sent at least once, or that ended behind one that was.
 pub(super) struct Entry {
     pub(super) completion: sync::Arc<Completion>,
-    /// As in [`Batch::number`].
-    pub(super) number: u64,
+    pub(super) id: BatchId,
     /// The topic that its last request went to; zero if it is not known.
     pub(super) topic_id: Uuid,
     pub(super) created_ms: u64,
@@ -86,8 +85,23 @@ pub(super) struct PartitionState {
     pub(super) bump: Bump,
     /// The topic that the sequences belong to (MET-9).
     pub(super) topic_id: Uuid,
-    /// RTY-5: batches with a lower number are not sent (again). `u64::MAX`: the partition is stopped.
-    pub(super) stopped_below: u64,
+    /// RTY-5: batches behind one that failed, up to the application's next word, are not sent (again).
+    pub(super) stops: Vec<Stop>,
+}
+
+/// RTY-5: a stretch of a partition's batches that is not sent (again).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop {
+    /// The batch that failed.
+    pub(super) after: BatchId,
+    /// The first number that is not meant; `u64::MAX` while the partition is stopped.
+    pub(super) below: u64,
+}
+
+impl Stop {
+    pub(super) fn has(&self, id: BatchId) -> bool {
+        self.after < id && id.number() < self.below
+    }
 }
 
 /// Whether the partition has to go on in a new epoch, once nothing of it is on the wire.
@@ -200,7 +214,7 @@ impl PartitionState {
         self.find(batch.completion()).unwrap_or_else(|| {
             self.entries.push_back(Entry {
                 completion: batch.completion().clone(),
-                number: batch.number(),
+                id: batch.id(),
                 topic_id: Uuid::default(),
                 created_ms: batch.created_ms(),
                 stamp: None,
@@ -224,7 +238,7 @@ impl PartitionState {
         let Some(whole) = self.entries.pop_back() else { return };
         self.entries.extend(parts.into_iter().map(|part| Entry {
             completion: part.completion,
-            number: whole.number,
+            id: part.id,
             topic_id: whole.topic_id,
             created_ms: whole.created_ms,
             stamp: part.stamp,

@@ -9,8 +9,8 @@ use rohrpost_protocol::{ErrorCode, Uuid};
 use tracing::{info, warn};
 
 use super::core::SenderCore;
-use super::partition::Bump;
-use crate::accumulator::{Batch, Partition};
+use super::partition::{Bump, Stop};
+use crate::accumulator::{Batch, BatchId, Partition};
 use crate::config::TopicRecreation;
 use crate::outcome::Reason;
 use crate::producer::{HeldRecords, Release};
@@ -30,6 +30,8 @@ pub(super) struct Halts {
     failed: HashSet<Arc<str>>,
     /// Partitions that are stopped, by key.
     stopped: BTreeSet<u32>,
+    /// There are batches, or may be, that are not sent (again) because one before them failed.
+    is_stopping: bool,
     /// It was said that the brokers cannot tell a topic from one of the same name.
     said_no_ids: bool,
 }
@@ -136,26 +138,40 @@ impl SenderCore {
                 self.resume(key, number);
             }
         }
-        if !self.halts.stopped.is_empty() {
+        if self.halts.is_stopping {
             self.fail_stopped();
+            // What was sent before the last word may still come back, or wait behind what is older than the failure.
+            for state in &mut self.partitions {
+                let (accumulator, partition) = (&self.shared.accumulator, state.partition.as_ref());
+                let oldest = partition.and_then(|partition| accumulator.oldest(partition));
+                let oldest = state.entries().map(|entry| entry.id.number()).chain(oldest).min();
+                state.stops.retain(|stop| {
+                    stop.below == u64::MAX || oldest.is_some_and(|oldest| oldest < stop.below)
+                });
+            }
+            self.halts.is_stopping = self.partitions.iter().any(|state| !state.stops.is_empty());
         }
     }
 
     /// A record of the partition failed: later ones fail, too, until the application has seen it (RTY-5). What it ended itself it
     /// has seen, and what failed because of this needs no stop of its own.
-    pub(super) fn stop_on_failure(&mut self, partition: &Arc<Partition>, number: u64, reason: Reason) {
+    pub(super) fn stop_on_failure(&mut self, partition: &Arc<Partition>, id: BatchId, reason: Reason) {
         let by_itself = matches!(reason, Reason::Stopped | Reason::Closed | Reason::Purged);
         if by_itself || !self.shared.config.stop_on_failure.has(partition.topic_name()) {
             return;
         }
         let state = self.state(partition);
-        // It was sent before the last `resume`, which was about it as well.
-        if number < state.stopped_below {
-            return;
+        if let Some(last) = state.stops.last_mut() {
+            // It was sent before the last `resume`, which was about it as well; or the partition is stopped already.
+            if id.number() < last.below {
+                last.after = last.after.min(id);
+                return;
+            }
         }
-        state.stopped_below = u64::MAX;
+        state.stops.push(Stop { after: id, below: u64::MAX });
         let (topic, index) = (partition.topic_name().clone(), partition.index());
         warn!("{topic}-{index}: a record failed; those behind it fail as well until Producer::resume");
+        self.halts.is_stopping = true;
         self.halts.stopped.insert(partition.key());
         self.shared.stops.stopped.lock().insert((topic, index));
         // With the next pass, which must not wait for anybody.
@@ -166,8 +182,8 @@ impl SenderCore {
     pub(super) fn barred(&mut self, batch: &Batch) -> Option<(Reason, String)> {
         let partition = batch.partition().clone();
         let state = self.state(&partition);
-        let (stopped_below, topic_id) = (state.stopped_below, state.topic_id);
-        if batch.number() < stopped_below {
+        let topic_id = state.topic_id;
+        if state.stops.iter().any(|stop| stop.has(batch.id())) {
             return Some((Reason::Stopped, stopped_text(&partition)));
         }
         if !self.halts.failed.contains(partition.topic_name()) {
@@ -198,8 +214,8 @@ impl SenderCore {
     /// Fails the queued batches of a topic that were meant for an earlier one of its name.
     fn fail_older(&mut self, topic: &Arc<str>, below: &dyn Fn(u32) -> u64) {
         let mut batches = Vec::new();
-        let is_older = |partition: &Partition, number: u64| {
-            partition.topic_name() == topic && number < below(partition.key())
+        let is_older = |partition: &Partition, id: BatchId| {
+            partition.topic_name() == topic && id.number() < below(partition.key())
         };
         self.shared.accumulator.abort_where(&is_older, &mut batches);
         for batch in batches {
@@ -212,20 +228,23 @@ impl SenderCore {
             return;
         }
         let state = &mut self.partitions[key as usize];
-        state.stopped_below = number;
+        if let Some(last) = state.stops.last_mut() {
+            last.below = number;
+        }
         let Some(partition) = state.partition.clone() else { return };
         self.shared.stops.stopped.lock().remove(&(partition.topic_name().clone(), partition.index()));
-        self.fail_queued_where(|of, at| of.key() == key && at < number);
     }
 
+    /// Fails what is queued behind a failure, as far as nothing older is in its way: that goes first.
     fn fail_stopped(&mut self) {
-        let stopped = self.halts.stopped.clone();
-        self.fail_queued_where(|partition, _| stopped.contains(&partition.key()));
-    }
-
-    fn fail_queued_where(&mut self, which: impl Fn(&Partition, u64) -> bool) {
         let mut batches = Vec::new();
-        self.shared.accumulator.abort_where(&which, &mut batches);
+        let partitions = &self.partitions;
+        let is_stopped = |partition: &Partition, id: BatchId| {
+            partitions
+                .get(partition.key() as usize)
+                .is_some_and(|state| state.stops.iter().any(|stop| stop.has(id)))
+        };
+        self.shared.accumulator.abort_where(&is_stopped, &mut batches);
         for batch in batches {
             let text = stopped_text(batch.partition());
             self.fail_batch(batch, Reason::Stopped, Some(text));

@@ -247,6 +247,41 @@ fn what_is_in_flight_behind_a_failed_record_is_not_sent_again() {
 }
 
 #[test]
+fn what_was_sent_before_the_failed_record_goes_on() {
+    // RTY-5
+    for idempotence in ["true", "false"] {
+        let mut world = World::warm(&[("stop.on.failure", "t"), ("enable.idempotence", idempotence)]);
+        world.prime(0);
+        let mut sent: Vec<Delivery> = Vec::new();
+        for value in 1..4 {
+            sent.push(world.send(0, value));
+            world.settle();
+        }
+        let mut queued = world.send(0, 4);
+        let (first, second, third) = (world.take(1), world.take(1), world.take(1));
+        world.answer_request(1, second, |_| Answer::error(ErrorCode::INVALID_RECORD));
+        world.answer_request(1, first, |_| Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
+        world.answer_request(1, third, |_| Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
+        world.serve_all();
+        assert!(acked_at(&mut sent[0]).is_some());
+        assert_eq!(failed(&mut sent[1]).1, Reason::Broker(ErrorCode::INVALID_RECORD));
+        assert_eq!(failed(&mut sent[2]), (Outcome::NotWritten, Reason::Stopped));
+        assert_eq!(failed(&mut queued), (Outcome::NotWritten, Reason::Stopped));
+        assert_eq!(world.log(0), [PRIMED, 1]);
+        // The next failure is another one.
+        world.shared.resume("t", 0);
+        let mut again = world.send(0, 5);
+        world.settle();
+        refuse(&mut world, 1);
+        let mut behind = world.send(0, 6);
+        world.serve_all();
+        assert_eq!(failed(&mut again).1, Reason::Broker(ErrorCode::INVALID_RECORD));
+        assert_eq!(failed(&mut behind), (Outcome::NotWritten, Reason::Stopped));
+        assert!(is_clean(&world));
+    }
+}
+
+#[test]
 fn a_record_that_runs_out_of_time_stops_its_partition_and_one_that_was_purged_does_not() {
     // RTY-5
     let settings = [
