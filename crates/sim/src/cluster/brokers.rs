@@ -417,12 +417,13 @@ impl Cluster {
         for (key, replica) in &mut broker.replicas {
             let config = log_config(&topics[key.0], segment_bytes);
             let log = open_log(&broker.storage, &broker.health, &replica.dir, config, wall_ms, seed);
-            replica.high_watermark = replica.checkpointed.min(log.log_end_offset()); // D19
+            let end = log.as_ref().map_or(0, Log::log_end_offset);
+            replica.high_watermark = replica.checkpointed.min(end); // D19
             // roles come with metadata, in an epoch that was not known yet
             (replica.leader, replica.leader_epoch, replica.partition_epoch) = (-1, -1, -1);
             replica.followers.clear();
             replica.wanted = None;
-            replica.log = Some(log);
+            replica.log = log;
         }
         let life = broker.life;
         broker.image = Arc::new(MetadataImage::empty(&broker.image.cluster_id));
@@ -549,8 +550,11 @@ impl Cluster {
         let mut log = open_log(&broker.storage, &broker.health, &dir, config, wall_ms, seed);
         // the directory and its first file stay when the power goes
         let _ = broker.storage.sync_dir(DATA);
-        let _ = log.flush();
+        if let Some(log) = &mut log {
+            let _ = log.flush();
+        }
         broker.replicas.insert(key, Replica::new(dir, log));
+        self.note_disk_failure(node);
     }
 
     /// D26, W7.
@@ -585,6 +589,7 @@ fn log_config(topic: &Topic, segment_bytes: u32) -> LogConfig {
     }
 }
 
+/// Opens a log. `None`: the disk has failed.
 fn open_log(
     storage: &MemoryStorage,
     health: &DirHealth,
@@ -592,10 +597,9 @@ fn open_log(
     config: LogConfig,
     now_ms: i64,
     seed: u64,
-) -> Log {
+) -> Option<Log> {
     let options = OpenOptions { now_ms, health: health.clone(), seed, ..OpenOptions::default() };
-    match Log::open(Arc::new(storage.clone()), dir, config, options) {
-        Ok(log) => log,
-        Err(error) => unreachable!("a log in memory opens unless a fault was ordered: {error}"),
-    }
+    let log = Log::open(Arc::new(storage.clone()), dir, config, options);
+    assert!(log.is_ok() || health.is_offline(), "a log in memory opens unless the disk has failed: {log:?}");
+    log.ok()
 }

@@ -11,7 +11,7 @@ use rohrpost_protocol::ErrorCode;
 /// A replica on one broker.
 #[derive(Debug)]
 pub(super) struct Replica {
-    /// Where its log is; the log itself is `None` while the broker's process is dead.
+    /// Where its log is; the log itself is `None` while the broker's process is dead, and if its disk had failed before.
     pub(super) dir: String,
     pub(super) log: Option<Log>,
     pub(super) deleted: bool,
@@ -70,10 +70,10 @@ pub(super) enum FetchState {
 }
 
 impl Replica {
-    pub(super) fn new(dir: String, log: Log) -> Replica {
+    pub(super) fn new(dir: String, log: Option<Log>) -> Replica {
         Replica {
             dir,
-            log: Some(log),
+            log,
             deleted: false,
             leader: -1,
             is_leader: false,

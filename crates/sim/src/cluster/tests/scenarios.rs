@@ -315,6 +315,22 @@ fn a_failed_disk_is_told_and_another_broker_leads() {
 }
 
 #[test]
+fn a_topic_that_is_created_while_a_disk_is_broken_gets_its_replicas_later() {
+    // D30
+    let mut world = World::new(&config(), 2);
+    let leader = world.leader(1, "t");
+    world.apply(Fault::DiskFailure { node: leader });
+    assert_eq!(world.produce(leader, &plain("b"), -1).unwrap().code, ErrorCode::KAFKA_STORAGE_ERROR);
+    world.apply(Fault::RecreateTopic { topic: "t".to_owned() });
+    world.pass(2_000);
+    world.heal();
+    let leader = world.leader(1, "t");
+    assert_eq!(world.produce(leader, &plain("c"), -1).unwrap().code, ErrorCode::NONE);
+    world.pass(1_000);
+    world.cluster.check_replicas(true).unwrap();
+}
+
+#[test]
 fn ordered_errors_come_with_or_without_the_append() {
     let mut world = World::new(&config(), 1);
     let leader = world.leader(1, "t");
