@@ -37,9 +37,12 @@
 //! * With idempotence (the default) retries neither repeat records nor change their order within a partition, with up to five
 //!   requests in flight. No error that a new producer epoch repairs ends the producer.
 //! * Memory is bounded by `buffer.memory`, and belongs to a request until that request has ended.
+//! * An outcome is told on the handle, in a callback, to interceptors ([`Interceptor`]), and in a file of failed records
+//!   ([`FailedRecords`]), in send order per partition. SEND-3: what is buffered when the process dies is lost, whichever way is used.
+//!   One producer for the process is the rule; a pool gives up order and batching between its members (THR-4).
 //! * Configuration keys are Kafka's; a wrong one is refused with the right one beside it. See [`ProducerBuilder`].
 //!
-//! Not there yet: transactions, TLS and SASL, interceptors, partitioners of one's own. Their keys are refused by name.
+//! Not there yet: transactions, TLS and SASL, partitioners of one's own. Their keys are refused by name.
 //!
 //! # Inside
 //!
@@ -118,3 +121,8 @@ pub use rohrpost_protocol::ErrorCode;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
+
+/// So do those of docs/callbacks.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/callbacks.md")]
+struct CallbackExamples;

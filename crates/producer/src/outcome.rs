@@ -146,12 +146,7 @@ impl DeliveryError {
     /// Why it failed. If the broker named records of the batch, this record's own reason (ERR-3).
     #[must_use]
     pub fn reason(&self) -> Reason {
-        match (&self.failure.record_errors[..], self.failure.reason) {
-            // ERR-3: exactly one record named, and it is this one: the partition's error.
-            ([(named, _)], reason) if *named == self.index => reason,
-            ([_, ..], Reason::Broker(_)) => Reason::Broker(ErrorCode::INVALID_RECORD),
-            (_, reason) => reason,
-        }
+        self.failure.reason_of(self.index)
     }
 
     /// Kafka's error code, if a broker's answer ended the record.
@@ -331,6 +326,18 @@ pub(crate) struct BatchFailure {
     pub(crate) attempts: u32,
 }
 
+impl BatchFailure {
+    /// Why the record at this place failed.
+    pub(crate) fn reason_of(&self, index: u32) -> Reason {
+        match (&self.record_errors[..], self.reason) {
+            // ERR-3: exactly one record named, and it is this one: the partition's error.
+            ([(named, _)], reason) if *named == index => reason,
+            ([_, ..], Reason::Broker(_)) => Reason::Broker(ErrorCode::INVALID_RECORD),
+            (_, reason) => reason,
+        }
+    }
+}
+
 /// Why a call was refused before it accepted a record, or why [`Producer::connect`](crate::Producer::connect) or
 /// [`Producer::partitions_for`](crate::Producer::partitions_for) gave up. Nothing was left behind (PRE-8).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -504,7 +511,8 @@ impl fmt::Display for Refusal {
             Refusal::BufferExhausted { bytes, waited_ms } => write!(
                 f,
                 "Failed to allocate {bytes} bytes within the configured max blocking time {waited_ms} ms. \
-                 All of buffer.memory is held by unsent and unanswered records; raise it, or send more slowly."
+                 All of buffer.memory (or of queue.buffering.max.messages, if it is set) is held by unsent and unanswered \
+                 records; raise it, or send more slowly."
             ),
             Refusal::Full => write!(f, "there is no room in the producer's buffer now"),
             Refusal::NotKnownYet(topic) => {

@@ -20,6 +20,8 @@ mod drop_tests;
 mod future;
 #[cfg(test)]
 mod interceptor_tests;
+#[cfg(test)]
+mod limits_tests;
 mod permit;
 mod place;
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::pool::Chunk;
+use super::pool::{Chunk, Places};
 use super::queue::{Partition, Queue, TopicState};
 use super::split::BatchId;
 use super::{Accumulator, codec_pool};
@@ -43,6 +43,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) callback: Option<Callback>,
     /// Of an accepted record with interceptors: what the caller gave. Starts as `None`.
     pub(crate) original: Option<Box<Record>>,
+    /// Its place, if records are counted and it has one (CFG-21).
+    pub(crate) place: Option<Places>,
     /// Memory reserved for it, at least `size` bytes.
     pub(crate) granted: Option<Chunk>,
     /// It need not go behind waiters: it is the first of them, or it has a permit.
@@ -198,6 +200,13 @@ impl Accumulator {
         if early.unwrap_or_else(|| self.is_closing()) {
             return Step::Closed;
         }
+        // CFG-21: like memory, and beside it
+        if self.pool.counts_records() && candidate.place.is_none() {
+            candidate.place = self.pool.try_place();
+            if candidate.place.is_none() {
+                return Step::NoRoom;
+            }
+        }
         let stay = match is_sticky.then(|| topic.sticky.stay()) {
             None => None,
             Some(Some(stay)) if stay.partition == partition.index() as u32 => {
@@ -231,6 +240,9 @@ impl Accumulator {
                 batch.max_record = batch.max_record.max(candidate.size);
                 if let Some(stay) = stay {
                     topic.sticky.add(stay, added);
+                }
+                if index + 1 >= self.settings.batch_records_max {
+                    batch.lower_limit(0); // ACC-9: it is full
                 }
                 let delivery = hand_out(batch, candidate, index, timestamp);
                 let filled = batch.is_full();
@@ -295,6 +307,9 @@ impl Accumulator {
         }
         if let Some(stay) = stay {
             topic.sticky.add(stay, batch.estimated_len()); // PAR-7: the header counts
+        }
+        if self.settings.batch_records_max <= 1 {
+            batch.lower_limit(0); // ACC-9
         }
         let delivery = hand_out(&mut batch, candidate, index, timestamp);
         queue.batches.push_back(batch);
@@ -394,6 +409,9 @@ fn hand_out(
     timestamp: i64,
 ) -> Option<Delivery> {
     let place = place_of(candidate.record, index, timestamp);
+    if let Some(counted) = candidate.place.take() {
+        batch.take_place(counted);
+    }
     match candidate.callback.take() {
         None => Some(Delivery::new(batch.handle(), place)),
         Some(mut callback) => {

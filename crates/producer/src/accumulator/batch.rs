@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rohrpost_record::{BatchBuilder, Codec, HEADER_LEN, PayloadLen, RecordSize, Stamp, prefetch};
 
-use super::pool::{BATCH_BYTES, Chunk};
+use super::pool::{BATCH_BYTES, Chunk, Places};
 use super::queue::Partition;
 use super::split::BatchId;
 use crate::delivery::{Completion, Handle, Stock};
@@ -58,6 +58,8 @@ pub(crate) struct Batch {
     pub(super) is_split: bool,
     /// Its header is written; from then on only its stamp may change.
     has_header: bool,
+    /// Of its records, if they are counted (CFG-21).
+    pub(super) places: Option<Places>,
     /// Bytes of records when the sender last looked: does it grow?
     pub(super) seen_len: usize,
 }
@@ -146,6 +148,7 @@ impl Batch {
             was_drained: false,
             is_split: false,
             has_header: false,
+            places: None,
             seen_len: 0,
         }
     }
@@ -194,6 +197,15 @@ impl Batch {
     /// Gives its memory back before its outcome is told: its request has ended, but an older batch has to be told first (IDM-14).
     pub(crate) fn release_memory(&mut self) {
         self.pieces = Vec::new();
+        self.places = None;
+    }
+
+    /// A record is in that has this place (CFG-21).
+    pub(super) fn take_place(&mut self, place: Places) {
+        match &mut self.places {
+            Some(places) => places.join(place),
+            None => self.places = Some(place),
+        }
     }
 
     /// Its place in the order of its partition.

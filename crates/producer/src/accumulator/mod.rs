@@ -36,7 +36,7 @@ pub use self::ledger::FlushReport;
 pub(crate) use self::ledger::{Counts, Ending, FlushWait};
 #[cfg(all(loom, test))]
 pub(crate) use self::lock::ShortMutex;
-pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Pool, Turn};
+pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Places, Pool, Turn};
 pub(crate) use self::queue::{Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
 pub(crate) use self::remains::Remains;
@@ -59,6 +59,10 @@ use crate::wait::SenderWake;
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) batch_size: usize,
+    /// Records in a batch, at most (ACC-9). Below `u32::MAX` every record takes the long way.
+    pub(crate) batch_records_max: u32,
+    /// Records without outcome, at most (CFG-21). Set, every record takes the long way.
+    pub(crate) records_max: Option<usize>,
     pub(crate) linger_ms: u64,
     pub(crate) buffer_memory: usize,
     pub(crate) max_request_size: usize,
@@ -77,6 +81,8 @@ impl Settings {
     pub(crate) fn new(config: &Config, seed: u64) -> Settings {
         Settings {
             batch_size: config.batch_size,
+            batch_records_max: config.batch_num_messages.unwrap_or(u32::MAX),
+            records_max: config.queue_buffering_max_messages.map(|records| records as usize),
             linger_ms: config.linger_ms,
             buffer_memory: config.buffer_memory,
             max_request_size: config.max_request_size,
@@ -117,7 +123,12 @@ impl Accumulator {
         // CFG-11: a batch.size of 0 acts as 1, one record per batch
         let settings = Settings { batch_size: settings.batch_size.max(1), ..settings };
         Accumulator {
-            pool: Pool::new(settings.buffer_memory, settings.batch_size, sender.clone()),
+            pool: Pool::counting(
+                settings.buffer_memory,
+                settings.batch_size,
+                settings.records_max,
+                sender.clone(),
+            ),
             codec: CodecPool::new(settings.compression, settings.codec_threads, sender.clone()),
             ledger: Arc::default(),
             sender,
@@ -128,7 +139,11 @@ impl Accumulator {
             incoming: Mutex::default(),
             desk: Mutex::default(),
             next_expiry_ms: AtomicU64::new(u64::MAX),
-            record_limit: settings.max_request_size.min(settings.buffer_memory),
+            // The short way does not count records, so that it costs nothing where they are not limited.
+            record_limit: match (settings.records_max, settings.batch_records_max) {
+                (None, u32::MAX) => settings.max_request_size.min(settings.buffer_memory),
+                _ => 0,
+            },
             settings,
         }
     }

@@ -47,10 +47,14 @@ struct PoolShared {
     wanting: AtomicUsize,
     /// Calls that gave up for want of room (`buffer-exhausted-total`).
     exhausted: AtomicU64,
+    /// Records are counted: `queue.buffering.max.messages` is set (CFG-21).
+    counts_records: bool,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
+    /// Places for records that are left, if they are counted.
+    places: isize,
     /// Never granted to anyone. Below 0 only by what callbacks were charged over it, and by what the parts of a split batch take
     /// more than the batch did.
     available: isize,
@@ -85,8 +89,25 @@ pub(crate) enum Turn {
     Go,
 }
 
+/// Places for records under `queue.buffering.max.messages` (CFG-21); given back when dropped.
+pub(crate) struct Places {
+    count: usize,
+    pool: Pool,
+}
+
 impl Pool {
+    #[cfg(any(test, loom))]
     pub(crate) fn new(total: usize, batch_size: usize, sender: SenderWake) -> Pool {
+        Pool::counting(total, batch_size, None, sender)
+    }
+
+    /// With so many records without outcome at most (CFG-21).
+    pub(crate) fn counting(
+        total: usize,
+        batch_size: usize,
+        records_max: Option<usize>,
+        sender: SenderWake,
+    ) -> Pool {
         let batch_size = batch_size.max(1);
         let classes = PoolShared::classes(batch_size);
         let inner = Inner {
@@ -95,6 +116,7 @@ impl Pool {
             free_bytes: 0,
             promised: 0,
             holds: 0,
+            places: records_max.map_or(isize::MAX, to_isize),
             line: Line::default(),
         };
         Pool(Arc::new(PoolShared {
@@ -104,6 +126,7 @@ impl Pool {
             sender,
             wanting: AtomicUsize::new(0),
             exhausted: AtomicU64::new(0),
+            counts_records: records_max.is_some(),
             inner: Mutex::new(inner),
         }))
     }
@@ -180,6 +203,27 @@ impl Pool {
         Some(Charge { bytes, pool: self.clone() })
     }
 
+    /// Whether every record needs a place (CFG-21).
+    #[inline]
+    pub(crate) fn counts_records(&self) -> bool {
+        self.0.counts_records
+    }
+
+    /// A place for a record, if there is one and nobody waits for it.
+    pub(crate) fn try_place(&self) -> Option<Places> {
+        let mut inner = self.0.inner.lock();
+        if inner.line.first_for_room().is_some() || inner.places <= 0 {
+            return None;
+        }
+        inner.places -= 1;
+        Some(Places { count: 1, pool: self.clone() })
+    }
+
+    /// The place that came with a grant (CFG-21).
+    pub(crate) fn granted_place(&self) -> Option<Places> {
+        self.counts_records().then(|| Places { count: 1, pool: self.clone() })
+    }
+
     /// Charges memory that is there already, whether there is room or not: the parts of a batch that was too large (ACC-22).
     pub(crate) fn adopt(&self, data: Box<[u8]>) -> Chunk {
         let mut garbage = Vec::new();
@@ -244,6 +288,9 @@ impl Pool {
                 inner.available += to_isize(bytes);
             }
             inner.promised -= bytes;
+            if bytes > 0 && self.0.counts_records {
+                inner.places += 1;
+            }
             (self.0.serve(&mut inner, &mut garbage), next, waker)
         };
         wake.extend(next);
@@ -349,11 +396,12 @@ impl PoolShared {
     fn serve(&self, inner: &mut Inner, garbage: &mut Vec<Box<[u8]>>) -> Vec<Waker> {
         let mut wake = Vec::new();
         while let Some((ticket, bytes)) = inner.line.first_for_room() {
-            if inner.available < to_isize(bytes) {
+            if inner.available < to_isize(bytes) || inner.places <= 0 {
                 break; // BUF-2, BUF-4: what becomes free is collected for it
             }
             inner.available -= to_isize(bytes);
             inner.promised += bytes;
+            inner.places -= isize::from(self.counts_records);
             wake.extend(inner.line.grant(ticket));
         }
         self.wanting.store(inner.line.waiting_for_room(), Ordering::Release);
@@ -472,6 +520,36 @@ impl Charge {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+impl Places {
+    /// Takes in others.
+    pub(crate) fn join(&mut self, mut other: Places) {
+        self.count += std::mem::take(&mut other.count);
+    }
+
+    /// Hands so many on.
+    pub(crate) fn take(&mut self, count: usize) -> Places {
+        let count = count.min(self.count);
+        self.count -= count;
+        Places { count, pool: self.pool.clone() }
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let mut garbage = Vec::new();
+        let wake = {
+            let mut inner = self.pool.0.inner.lock();
+            inner.places += to_isize(self.count);
+            if inner.holds > 0 { Vec::new() } else { self.pool.0.serve(&mut inner, &mut garbage) }
+        };
+        drop(garbage);
+        wake.into_iter().for_each(Waker::wake);
     }
 }
 

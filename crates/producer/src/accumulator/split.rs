@@ -102,7 +102,7 @@ impl Accumulator {
     /// Puts drafts in the place of the batch that they were made of, but for those whose first record `is_out`.
     fn put_parts(
         &self,
-        batch: Batch,
+        mut batch: Batch,
         drafts: Vec<Draft>,
         is_out: impl Fn(u32) -> bool,
         may_be_written: bool,
@@ -127,6 +127,7 @@ impl Accumulator {
             told.push(SplitPart { id, completion: completion.clone(), stamp });
             let chunk = self.pool.adopt(draft.bytes.into_boxed_slice());
             let mut part = Batch::with(completion, partition.clone(), id, chunk, batch.created_ms);
+            part.places = batch.places.as_mut().map(|places| places.take(draft.builder.count() as usize));
             part.fill(draft.builder, draft.max_record);
             if let Some(stamp) = stamp {
                 part.inherit_stamp(stamp);

@@ -21,6 +21,8 @@ use crate::time::Clock;
 
 pub(crate) fn settings() -> Settings {
     Settings {
+        batch_records_max: u32::MAX,
+        records_max: None,
         batch_size: 16384,
         linger_ms: 5,
         buffer_memory: 32 << 20,
@@ -105,6 +107,7 @@ impl Rig {
             size: record.size(),
             callback: None,
             original: None,
+            place: None,
             granted: None,
             goes_first: false,
             known_at_least: 0,

@@ -55,6 +55,11 @@ pub struct Config {
     pub batch_size: usize,
     /// `buffer.memory` in bytes (default 33554432).
     pub buffer_memory: usize,
+    /// `queue.buffering.max.messages` (an old key; no limit unless set): records without an outcome at most, beside
+    /// `buffer_memory` (CFG-21).
+    pub queue_buffering_max_messages: Option<u32>,
+    /// `batch.num.messages` (an old key; no limit unless set): records in a batch at most, beside `batch_size` (CFG-21, ACC-9).
+    pub batch_num_messages: Option<u32>,
     /// `max.request.size` in bytes (default 1048576): bounds a record before compression, and a request.
     pub max_request_size: usize,
     /// `compression.type` with its level (default none).

@@ -181,6 +181,15 @@ impl<'a> Resolver<'a> {
             linger_ms,
             // CFG-11: 0 acts as 1.
             batch_size: self.number("batch.size", 16_384, 0, INT_MAX).max(1) as usize,
+            // CFG-21: no limit unless it is set
+            queue_buffering_max_messages: match self.number("queue.buffering.max.messages", 0, 0, INT_MAX) {
+                0 => None,
+                records => Some(records as u32),
+            },
+            batch_num_messages: match self.number("batch.num.messages", 0, 0, INT_MAX) {
+                0 => None,
+                records => Some(records as u32),
+            },
             buffer_memory: usize::try_from(self.number("buffer.memory", 33_554_432, 0, LONG_MAX))
                 .unwrap_or(usize::MAX),
             max_request_size: self.number("max.request.size", 1_048_576, 0, INT_MAX) as usize,

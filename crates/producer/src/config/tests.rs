@@ -265,6 +265,17 @@ fn old_waits_are_converted() {
 }
 
 #[test]
+fn limits_by_count_stand_beside_those_in_bytes() {
+    // CFG-21
+    let config = with(&[("queue.buffering.max.messages", "10000"), ("batch.num.messages", "200")]).unwrap();
+    assert_eq!((config.queue_buffering_max_messages, config.batch_num_messages), (Some(10_000), Some(200)));
+    let config = with(&[]).unwrap();
+    assert_eq!((config.queue_buffering_max_messages, config.batch_num_messages), (None, None));
+    assert_eq!(with(&[("batch.num.messages", "0")]).unwrap().batch_num_messages, None);
+    assert!(refused(&[("batch.num.messages", "-1")]).contains("from 0 to"));
+}
+
+#[test]
 fn what_is_not_supported_yet_is_refused_unless_it_changes_nothing() {
     for (key, value) in [
         ("security.protocol", "SSL"),
@@ -273,7 +284,6 @@ fn what_is_not_supported_yet_is_refused_unless_it_changes_nothing() {
         ("interceptor.classes", "my.Interceptor"),
         ("transactional.id", "t"),
         ("ssl.truststore.location", "/etc/ca.pem"),
-        ("batch.num.messages", "200"),
     ] {
         assert!(refused(&[(key, value)]).contains("not supported yet"), "{key}");
     }

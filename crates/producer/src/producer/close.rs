@@ -54,10 +54,10 @@ impl Undelivered {
         self.failure.outcome
     }
 
-    /// Why it failed.
+    /// Why it failed. If the broker named records of the batch, this record's own reason (ERR-3).
     #[must_use]
     pub fn reason(&self) -> Reason {
-        self.failure.reason
+        self.failure.reason_of(self.index)
     }
 
     /// The broker's words, or ours.

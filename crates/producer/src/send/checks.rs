@@ -29,6 +29,7 @@ impl Shared {
                 size,
                 callback: callback.take(),
                 original: None,
+                place: None,
                 granted: None,
                 goes_first: false,
                 known_at_least: 0,

@@ -126,6 +126,7 @@ impl<'a> Sending<'a> {
                 size: place.size,
                 callback: self.callback.take(),
                 original: None,
+                place: place.place.take(),
                 granted: place.granted.take(),
                 goes_first: true,
                 known_at_least: 0,
@@ -133,7 +134,7 @@ impl<'a> Sending<'a> {
             let append =
                 self.shared.accumulator.append(&place.wait.topic, &mut candidate, &self.shared.clock);
             self.callback = candidate.callback.take();
-            place.granted = candidate.granted.take();
+            (place.granted, place.place) = (candidate.granted.take(), candidate.place.take());
             match append {
                 Append::Done(delivery) => return Poll::Ready(Ok(delivery)),
                 Append::Closed => return Poll::Ready(Err(self.shared.closed())),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::checks::{check_topic, intercept, refuse, unknown_partition};
 use super::place::Place;
-use crate::accumulator::{Append, Candidate, Chunk, TopicState};
+use crate::accumulator::{Append, Candidate, Chunk, Places, TopicState};
 use crate::delivery::{Callback, Delivery};
 use crate::outcome::{Delivered, DeliveryError, Refusal};
 use crate::producer::Shared;
@@ -20,6 +20,8 @@ pub struct Permit {
     shared: Arc<Shared>,
     topic: Arc<TopicState>,
     chunk: Option<Chunk>,
+    /// If records are counted (CFG-21).
+    place: Option<Places>,
     reserved: usize,
     /// The partitions the topic had.
     known: u32,
@@ -89,6 +91,7 @@ impl Permit {
             size,
             callback,
             original: None,
+            place: None,
             granted: None,
             goes_first: true,
             known_at_least: self.known,
@@ -101,6 +104,7 @@ impl Permit {
             Refusal::LargerThanReserved { size, reserved: self.reserved }
         } else {
             candidate.granted = self.chunk.take();
+            candidate.place = self.place.take();
             match self.shared.accumulator.append(&self.topic, &mut candidate, &self.shared.clock) {
                 Append::Done(delivery) => return Ok(delivery),
                 Append::Beyond(partitions) => unknown_partition(&self.topic, &record, partitions, 0),
@@ -114,6 +118,7 @@ impl Permit {
         if let Some(chunk) = candidate.granted.take() {
             self.chunk = Some(chunk);
         }
+        self.place = self.place.or(candidate.place.take());
         let record = refuse(callback, record, Some(&self.topic), &reason);
         Err(PermitError(Box::new((record, self, reason))))
     }
@@ -172,12 +177,13 @@ pub(super) async fn reserve(
     topic: Arc<TopicState>,
     bytes: usize,
 ) -> Result<Permit, Refusal> {
-    let permit = |chunk: Option<Chunk>| Permit {
+    let permit = |chunk: Option<Chunk>, place: Option<Places>| Permit {
         shared: shared.clone(),
         // It was known a moment ago.
         known: topic.known().max(1),
         topic: topic.clone(),
         chunk,
+        place,
         reserved: bytes,
     };
     if topic.known() == 0 {
@@ -186,7 +192,10 @@ pub(super) async fn reserve(
     if topic.known() > 0 && !topic.has_waiters() {
         let pool = shared.accumulator.pool();
         if let Some(chunk) = pool.try_take(pool.chunk_size(bytes, 0)) {
-            return Ok(permit(Some(chunk)));
+            let place = pool.counts_records().then(|| pool.try_place());
+            if place.as_ref().is_none_or(Option::is_some) {
+                return Ok(permit(Some(chunk), place.flatten()));
+            }
         }
     }
     if wait::in_callback() {
@@ -195,7 +204,7 @@ pub(super) async fn reserve(
     let mut place = None;
     poll_fn(|cx| {
         let place = place.get_or_insert_with(|| Place::take(shared, &topic, None, bytes, cx.waker()));
-        place.poll(cx.waker()).map(|result| result.map(|()| permit(place.granted.take())))
+        place.poll(cx.waker()).map(|result| result.map(|()| permit(place.granted.take(), place.place.take())))
     })
     .await
 }

