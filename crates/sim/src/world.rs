@@ -237,6 +237,11 @@ impl<'a> World<'a> {
     fn outside(&mut self, now_ms: u64) {
         loop {
             self.cluster.advance(now_ms, &mut self.told);
+            if self.trace.keeps_lines() {
+                for (_, text) in self.cluster.take_story() {
+                    self.trace.tell("cluster", || text);
+                }
+            }
             for event in self.told.drain(..) {
                 match event {
                     cluster::Event::Answer { to, frame, .. } => self.network.answer(to, frame, now_ms),
@@ -253,6 +258,7 @@ impl<'a> World<'a> {
     }
 
     fn faults(&mut self, now_ms: u64) {
+        let (before, was_healed) = (self.next_fault, self.is_healed);
         while let Some(fault) = self.plan.faults.get(self.next_fault)
             && fault.at_ms <= now_ms
         {
@@ -277,10 +283,9 @@ impl<'a> World<'a> {
             self.network.heal();
             self.cluster.heal(now_ms);
         }
-        for (_, text) in self.cluster.take_story() {
-            self.trace.tell("cluster", || text);
+        if before != self.next_fault || was_healed != self.is_healed {
+            self.outside(now_ms);
         }
-        self.outside(now_ms);
     }
 
     /// Lets somebody run who can. False if nobody can.
