@@ -18,6 +18,7 @@ usage: chaos [--faults N] [--rate N] [--seed N] [--folder DIR] [--write-docs] [F
   --rate N        records a second (default 1500)
   --seed N        of the proxy's schedule (default 1)
   --folder DIR    where outcomes and logs stay (default target/chaos)
+  --table         do nothing: only the table of what is kept in the folder
   --write-docs    put the table into docs/chaos.md";
 const BEGIN: &str = "<!-- made by scripts/chaos: begin -->\n";
 const END: &str = "<!-- made by scripts/chaos: end -->";
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Plan, Vec<Fault>, bool), String> {
     let folder = root().join("target/chaos");
     let mut plan = Plan { faults: 10, rate: 1_500, seed: 1, folder };
-    let (mut faults, mut write_docs) = (Vec::new(), false);
+    let (mut faults, mut write_docs, mut only_table) = (Vec::new(), false, false);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is no number"));
@@ -77,13 +78,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Plan, Vec<Fault
             "--seed" => plan.seed = number(value()?)?,
             "--folder" => plan.folder = PathBuf::from(value()?),
             "--write-docs" => write_docs = true,
+            "--table" => only_table = true,
             name => match FAULTS.iter().find(|fault| fault.name() == name) {
                 Some(fault) => faults.push(*fault),
                 None => return Err(format!("what is {name}?")),
             },
         }
     }
-    if faults.is_empty() {
+    if only_table {
+        faults.clear();
+    } else if faults.is_empty() {
         faults = FAULTS.to_vec();
     }
     Ok((plan, faults, write_docs))

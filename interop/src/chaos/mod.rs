@@ -171,8 +171,9 @@ pub fn inflict(fault: Fault, nodes: &Nodes, plan: &Plan) -> Row {
                 Some(events) => broken_connections(nodes, &topic, &brokers, events),
                 None => accepted.iter().map(|accepted| outages(accepted)).collect(),
             };
+            let out_ms = out.iter().flatten().map(|(from, to)| to - from).max().unwrap_or(0);
             let stalls = acks.iter().zip(&out).map(|(acks, outages)| Stalls::of(acks, outages));
-            row.judge(&found, stalls.fold(Stalls::default(), Stalls::or_worse));
+            row.judge(&found, stalls.fold(Stalls::default(), Stalls::or_worse), out_ms);
         }
         Err(said) => row.failed(said),
     }

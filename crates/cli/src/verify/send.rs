@@ -194,11 +194,12 @@ fn outcome(identity: Identity, result: &Result<Delivered, DeliveryError>, hands_
                 (_, rohrpost::Outcome::NotWritten) => Kind::NotWritten,
                 (_, rohrpost::Outcome::Unknown) => Kind::Unknown,
             };
+            // the message is the same for many records, and in the log
             let reason = match error.code() {
                 Some(code) => format!("{} attempts={}", code.name(), error.attempts()),
-                None => format!("{:?} attempts={}: {}", error.reason(), error.attempts(), error.message()),
+                None => format!("{:?} attempts={}", error.reason(), error.attempts()),
             };
-            (kind, error.partition(), None, Some(reason.replace('\n', " ")))
+            (kind, error.partition(), None, Some(reason))
         }
     };
     let Identity { partition, sequence, .. } = identity;

@@ -32,11 +32,16 @@ impl SenderCore {
             self.rebootstrap(links, now_ms);
         }
         let Some(question) = self.metadata.question(now_ms) else { return Asked::Nothing };
-        let Some(node) = links.least_loaded(now_ms) else {
-            self.metadata.not_sent(now_ms);
-            if self.nodes.iter().any(|node| links.is_connected(*node)) {
+        let node = match self.node_to_ask(links, now_ms) {
+            Ok(node) => Some(node),
+            Err(Asked::WaitsForSlot) => {
+                self.metadata.not_sent(now_ms);
                 return Asked::WaitsForSlot;
             }
+            Err(_) => None,
+        };
+        let Some(node) = node else {
+            self.metadata.not_sent(now_ms);
             // MET-12: no broker is usable, connecting or connectable.
             if self.may_rebootstrap() && self.nodes.iter().all(|node| links.is_backing_off(*node)) {
                 self.rebootstrap(links, now_ms);

@@ -143,6 +143,8 @@ pub(crate) struct SenderCore {
     pub(super) has_gone: bool,
     /// When to look for brokers that owe an answer.
     pub(super) next_look_ms: Option<u64>,
+    /// Those that did, when it was looked last.
+    pub(super) silent: BTreeSet<i32>,
 }
 
 impl SenderCore {
@@ -174,6 +176,7 @@ impl SenderCore {
             hinted: false,
             has_gone: false,
             next_look_ms: None,
+            silent: BTreeSet::new(),
             shared,
         }
     }
@@ -278,6 +281,7 @@ impl SenderCore {
             self.unreadable(node, &error, links, now_ms);
         }
         self.ways.entry(node).or_default().last_answer_ms = now_ms;
+        self.silent.remove(&node);
     }
 
     /// acks=0: a request is written to the socket, and that is all there will be (SND-8).

@@ -4,12 +4,16 @@
 //! if that is another one, the connection to the silent one ends: its requests come back unanswered, and their batches go to the new
 //! leader as they are (IDM-4, IDM-16).
 //!
-//! Asking costs a small request now and then, paced as every refresh (MET-4); a connection is given up only if somebody else leads.
+//! Asking costs a small request now and then, paced as every refresh (MET-4); a connection is given up only if somebody else leads. The
+//! question does not go to a silent broker, where it would be silent, too: while a leader stands still the others often are silent
+//! themselves, since with acks=all they wait for it to leave the in-sync set. The first that answers is asked.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use tracing::info;
 
+use super::cluster::Asked;
 use super::core::{Links, SenderCore};
 use super::partition::{PartitionState, Place};
 
@@ -30,14 +34,41 @@ impl SenderCore {
             return;
         }
         self.next_look_ms = None;
+        self.silent.clear();
         if self.shared.stats.requests_in_flight.load(Ordering::Relaxed) == 0 {
             return;
         }
         self.next_look_ms = Some(now_ms + (self.silent_after_ms() / LOOKS).max(10));
         // with one broker there is nobody else to ask, or to go to
-        if self.metadata.snapshot().brokers.len() > 1 && !self.owing(now_ms).is_empty() {
+        if self.metadata.snapshot().brokers.len() > 1 {
+            self.silent = self.owing(now_ms).into_iter().map(|owing| owing.node).collect();
+        }
+        if !self.silent.is_empty() {
             self.metadata.request_refresh();
         }
+    }
+
+    /// MET-10, but for silent brokers. An error says what to do while there is none.
+    pub(super) fn node_to_ask(&mut self, links: &mut dyn Links, now_ms: u64) -> Result<i32, Asked> {
+        let is_any_connected =
+            |links: &dyn Links, nodes: &BTreeSet<i32>| nodes.iter().any(|node| links.is_connected(*node));
+        let Some(node) = links.least_loaded(now_ms) else {
+            let waits = is_any_connected(links, &self.nodes);
+            return Err(if waits { Asked::WaitsForSlot } else { Asked::Blocked });
+        };
+        if !self.silent.contains(&node) {
+            return Ok(node);
+        }
+        let others: BTreeSet<i32> = self.nodes.difference(&self.silent).copied().collect();
+        // to ask for it begins to connect
+        let ready: Vec<i32> = others.iter().copied().filter(|other| links.ready(*other, now_ms)).collect();
+        let least_loaded = ready.into_iter().min_by_key(|other| links.in_flight(*other));
+        // one that lives will have a slot soon; else the next answer of anybody comes first
+        least_loaded.ok_or(if is_any_connected(links, &others) {
+            Asked::WaitsForSlot
+        } else {
+            Asked::Blocked
+        })
     }
 
     /// Ends connections to silent brokers that do not lead any more what they were sent.
@@ -110,6 +141,29 @@ mod tests {
         world.links.down.insert(1);
         world.serve_all();
         assert_eq!(acked_at(&mut delivery), Some(1));
+    }
+
+    /// With acks=all all brokers wait for the one that stands still, and each looks as silent as it.
+    #[test]
+    fn the_question_waits_for_a_broker_that_lives() {
+        let mut world = World::warm(&[]);
+        for partition in 0..3 {
+            world.prime(partition);
+        }
+        let mut deliveries: Vec<_> = (0..3).map(|partition| world.send(partition, 1)).collect();
+        world.settle();
+        let asked = world.cluster.questions.len();
+        world.run(5000);
+        assert_eq!(world.cluster.questions.len(), asked, "nobody to ask");
+        // 1 is out: 2 and 3 answer, and 2 leads what 1 led
+        world.move_leader("t", 0, 2);
+        world.serve(3);
+        assert!(acked_at(&mut deliveries[2]).is_some());
+        let waits = (0..60).find(|_| {
+            world.run(10);
+            !world.links.disconnects.is_empty()
+        });
+        assert_eq!((waits.is_some(), world.links.disconnects.as_slice()), (true, &[1][..]));
     }
 
     #[test]
