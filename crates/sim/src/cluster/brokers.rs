@@ -483,6 +483,9 @@ impl Cluster {
             }
         }
         self.drop_deleted(node);
+        if before.brokers == image.brokers {
+            return;
+        }
         // brokers that are fenced, or not any more, change whom the high watermark waits for (R10)
         let leads: Vec<Key> = self.broker(node).map_or_else(Vec::new, |broker| {
             broker.replicas.iter().filter(|(_, r)| r.is_leader).map(|(key, _)| *key).collect()
@@ -530,6 +533,7 @@ impl Cluster {
             let Some((is_leader, leader)) = now.map(|r| (r.is_leader, r.leader)) else { continue };
             if is_leader {
                 self.raise(node, key);
+                self.grow_by_waiting(node, key);
             } else if partition.leader_epoch > epoch || was_leader || leader != before {
                 self.restart_fetching(node, key); // R17
             }

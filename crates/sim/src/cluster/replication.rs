@@ -346,6 +346,7 @@ impl Cluster {
         if !replica.is_leader || replica.leader_epoch != leader_epoch {
             return;
         }
+        let accepted = isr.is_some();
         match isr {
             Some(isr) if partition_epoch > replica.partition_epoch => {
                 replica.partition_epoch = partition_epoch;
@@ -357,6 +358,9 @@ impl Cluster {
         }
         self.raise(node, key);
         self.look_at_waiters(node, key);
-        self.grow_by_waiting(node, key);
+        // who was refused is asked for again with the next fetch, or when metadata has changed
+        if accepted {
+            self.grow_by_waiting(node, key);
+        }
     }
 }
