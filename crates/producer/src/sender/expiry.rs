@@ -1,8 +1,6 @@
 //! Batches whose time is over (ACC-24), and the words about those that take long (RTY-3). See [`super::core`]; what the words
 //! are is [`super::slow`]'s to say.
 
-use std::sync::Arc;
-
 use rohrpost_protocol::ErrorCode;
 use tracing::{debug, warn};
 
@@ -161,7 +159,8 @@ impl SenderCore {
             None => (batch.created_ms(), true),
         };
         times.left_queue(now_ms.saturating_sub(since_ms), is_first);
-        let older = state.lowest().filter(|lowest| !Arc::ptr_eq(&lowest.completion, batch.completion()));
+        let older =
+            state.lowest().filter(|lowest| !sync::Arc::ptr_eq(&lowest.completion, batch.completion()));
         let held_by = older.and_then(|older| older.last_error);
         let node = self.metadata.snapshot().partition(partition.topic_name(), partition.index());
         let node = node.and_then(|known| known.leader);
