@@ -1,6 +1,8 @@
 //! What the application may say about records that meet trouble, on the embedded broker: stopped partitions, topics created anew,
 //! innocent records.
 
+#![allow(clippy::unwrap_used)] // all of it is test code
+
 use std::time::{Duration, Instant};
 
 use pollster::block_on;

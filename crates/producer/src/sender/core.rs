@@ -21,7 +21,7 @@ use super::cluster::Asked;
 use super::idempotence::Idempotence;
 #[cfg(test)]
 use super::idempotence::Identity;
-use super::partition::{PartitionState, Policy, Told};
+use super::partition::{PartitionState, Place, Policy, Told};
 use super::request::{Body, Produce, ProduceTopic, Request};
 use super::slow::{Trip, Way};
 use super::stops::Halts;
@@ -333,7 +333,17 @@ impl SenderCore {
 
     /// From now on what fails is collected for the report of `close`.
     pub(crate) fn collect_undelivered(&mut self) {
-        self.undelivered.get_or_insert_default();
+        if self.undelivered.is_some() {
+            return;
+        }
+        self.undelivered = Some(Vec::new());
+        // What was given up on before, and is told only now because of its order (CMPL-3), counts as well. Its records can be
+        // handed back as long as a request has them (ACC-25).
+        for entry in self.partitions.iter().flat_map(PartitionState::entries) {
+            if let Place::Ended(BatchResult::Failed(failure), None) = &entry.place {
+                self.given_up.push((entry.completion.clone(), failure.clone()));
+            }
+        }
     }
 
     /// Requests still own records that were given up on while the producer closes: their copies for the report come with them.

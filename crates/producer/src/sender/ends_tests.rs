@@ -132,3 +132,23 @@ fn a_batch_whose_request_never_left_was_not_sent_and_its_sequence_leaves_no_gap_
     assert!(acked_at(&mut next).is_some());
     assert!(is_clean(&world));
 }
+
+#[test]
+fn records_purged_before_the_producer_closes_and_told_while_it_does_are_handed_back() {
+    // FLU-6, CMPL-3
+    let mut world = World::warm(&[("enable.idempotence", "false")]);
+    let mut first = world.send(0, 1);
+    world.settle();
+    let mut second = world.send(0, 2);
+    world.settle();
+    world.answer(1, Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
+    world.core.purge(false, true);
+    assert!(second.poll_now().is_none(), "the one before it has no outcome yet");
+    world.core.collect_undelivered();
+    world.core.collect_undelivered();
+    world.serve_all();
+    assert!(acked_at(&mut first).is_some());
+    assert_eq!(failed(&mut second), (Outcome::Unknown, Reason::Purged));
+    assert_eq!(values(&world.core.take_undelivered()), [2]);
+    assert!(is_clean(&world));
+}
