@@ -26,6 +26,8 @@ impl Writer {
     pub fn start(bootstrap: &str, topic: &str, rate: u64, settings: &[&str], folder: &Path) -> Writer {
         let outcomes = folder.join(format!("{topic}.outcomes"));
         let said = folder.join(format!("{topic}.log"));
+        // that of an earlier run would look as if this one had begun
+        let _ = std::fs::remove_file(&outcomes);
         let mut command = rohrpost();
         command.args([
             "verify",
