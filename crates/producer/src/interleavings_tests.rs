@@ -315,6 +315,8 @@ impl Rig {
             size: record.size(),
             record: &record,
             callback: None,
+            original: None,
+            place: None,
             granted: None,
             goes_first: false,
             known_at_least: 0,

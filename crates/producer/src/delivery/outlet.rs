@@ -157,7 +157,7 @@ impl fmt::Debug for Job {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
