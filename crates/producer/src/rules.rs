@@ -59,7 +59,6 @@ rules! {
     SequenceWraps "IDM-2" "after the largest sequence number comes a negative one",
     SequenceKept "IDM-4" "a batch that is sent again gets the next sequence",
     SplitSequences "ACC-22" "every part of a split batch has the batch's first sequence",
-    AtMostFive "IDM-7" "a partition may have more batches unsettled than brokers remember",
     OthersFinishTheirEpoch "IDM-6" "a partition takes up a new epoch while batches of the old one are in flight",
     UnresolvedMarked "IDM-12" "a gap left by a batch that ended unacknowledged is not noted",
     UnknownKeepsEpoch "IDM-16" "a batch of unknown fate is sent again in a new epoch",
@@ -142,6 +141,14 @@ mod switched {
     /// See [`break_rule`].
     pub struct Broken {
         before: Option<Rule>,
+    }
+
+    impl Broken {
+        /// What was switched off before.
+        #[must_use]
+        pub fn rule(&self) -> Option<Rule> {
+            self.before
+        }
     }
 
     impl Drop for Broken {

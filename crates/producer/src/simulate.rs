@@ -13,6 +13,7 @@ use rohrpost_net::{Event, NetConfig, NodeState, Outgoing};
 use rohrpost_protocol::{ApiKey, ApiVersionRanges, VersionRange};
 
 use crate::config::{ConfigErrors, ProducerBuilder};
+use crate::metadata::{Snapshot, TopicMetadata};
 use crate::outcome::Refusal;
 use crate::producer::{CloseReport, Metrics, Producer, Shared};
 use crate::sender::core::Links;
@@ -81,6 +82,7 @@ pub struct Sender {
     turns: Option<Turns>,
     woken: Arc<AtomicBool>,
     report: Option<CloseReport>,
+    known: Arc<Snapshot>,
 }
 
 /// What a step leaves.
@@ -114,7 +116,8 @@ pub fn producer(builder: &ProducerBuilder, seed: u64) -> Result<(Producer, Sende
     let producer = Producer::without_sender(shared);
     let shared = producer.shared().clone();
     let turns = Turns::new(shared.clone(), seed.rotate_left(17) ^ 0x9e37_79b9_7f4a_7c15);
-    Ok((producer, Sender { shared, turns: Some(turns), woken, report: None }))
+    let known = Arc::default();
+    Ok((producer, Sender { shared, turns: Some(turns), woken, report: None, known }))
 }
 
 impl Sender {
@@ -173,6 +176,26 @@ impl Sender {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics::of(&self.shared)
+    }
+
+    /// MET-5, ERR-2: a partition whose leader epoch is lower than at the last call, in the same topic. To be asked after each step.
+    pub fn went_back(&mut self) -> Option<String> {
+        let now = self.shared.metadata.snapshot();
+        if Arc::ptr_eq(&now, &self.known) {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.known, now);
+        let same = |topic: &&Arc<TopicMetadata>| {
+            before.topics.get(&topic.name).filter(|old| old.id == topic.id).cloned()
+        };
+        for (topic, old) in self.known.topics.values().filter_map(|topic| Some((topic, same(&topic)?))) {
+            let pairs = old.partitions.iter().zip(&topic.partitions);
+            let mut epochs = pairs.map(|(old, new)| (old.leader_epoch, new.leader_epoch));
+            if let Some(at) = epochs.position(|(old, new)| new >= 0 && new < old) {
+                return Some(format!("the leader epoch of {}-{at} went back", topic.name));
+            }
+        }
+        None
     }
 
     /// Whether the producer has an error that ended it.

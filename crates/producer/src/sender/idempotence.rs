@@ -97,6 +97,8 @@ mod tests {
         // IDM-3
         assert!(is_before(5, 6) && !is_before(6, 5) && !is_before(6, 6));
         assert!(is_before(2_147_483_640, 3) && !is_before(3, 2_147_483_640));
+        // Half way round neither comes before the other, so that two are never each before the other.
+        assert!(is_before(0, 0x3fff_ffff) && !is_before(0, 0x4000_0000) && !is_before(0x4000_0000, 0));
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl PartitionState {
                 // IDM-7: brokers remember five batches; a leader change must not put more than that on the wire.
                 self.bump == Bump::No
                     && is_known
-                    && (unsettled < policy.max_in_flight || !rules::holds(Rule::AtMostFive))
+                    && unsettled < policy.max_in_flight
                     && (self.identity == policy.identity || !rules::holds(Rule::OthersFinishTheirEpoch))
             }
         }

@@ -129,6 +129,8 @@ mod tests {
             ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
             ErrorCode::KAFKA_STORAGE_ERROR,
             ErrorCode::UNKNOWN_TOPIC_ID,
+            // chapter 10: what should not come is retried all the same, if it is retriable
+            ErrorCode::NOT_CONTROLLER,
         ] {
             assert_eq!(verdict(&facts(code)), Verdict::Retry, "{code}");
             assert_eq!(verdict(&Facts { may_retry: false, ..facts(code) }), Verdict::Fail, "{code}");
@@ -152,6 +154,10 @@ mod tests {
         let behind = Facts { is_lowest: false, ..facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) };
         assert_eq!(verdict(&behind), Verdict::Retry);
         assert_eq!(verdict(&facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)), Verdict::RetryInNewEpoch);
+        // RTY-2, and without idempotence there is no sequence to set right
+        let out_of_order = facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert_eq!(verdict(&Facts { may_retry: false, ..out_of_order }), Verdict::Fail);
+        assert_eq!(verdict(&Facts { idempotent: false, ..out_of_order }), Verdict::Fail);
     }
 
     #[test]
