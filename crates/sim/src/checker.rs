@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use rohrpost::Metrics;
 
+use crate::bounds;
 use crate::cluster::{Cluster, CommittedRecord};
 use crate::history::{History, Id, Told};
 use crate::plan::Plan;
@@ -27,6 +28,7 @@ pub fn check(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Me
     let places = read_logs(plan, history, cluster);
     check_outcomes(plan, history, cluster, &places);
     check_counts(plan, history, metrics, &places);
+    bounds::check(plan, history, cluster, metrics);
     if let Err(text) = cluster.check_replicas(true) {
         history.violation("replicas differ", text);
     }

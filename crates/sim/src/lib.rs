@@ -15,8 +15,10 @@
 //! * [`world`]: runs a plan; [`tasks`] are the users' executor, [`trace`] the digest of what happened;
 //! * [`user`], [`network`], [`cluster`]: who takes part;
 //! * [`history`], [`promises`] and [`checker`]: what users saw, what was promised, and whether it was kept;
+//!   [`bounds`]: what it may cost;
 //! * [`runner`]: many seeds; [`shrink`]: less of one; [`table`]: how soon a broken rule is noticed.
 
+pub mod bounds;
 pub mod checker;
 pub mod cluster;
 pub mod history;

@@ -186,6 +186,22 @@ impl Plan {
         self.setting(key).and_then(|value| value.parse().ok()).unwrap_or(default)
     }
 
+    /// Nothing goes wrong, and every topic is there from the start.
+    pub fn is_quiet(&self) -> bool {
+        self.faults.is_empty() && self.topics.len() == self.cluster.topics.len()
+    }
+
+    /// Brokers die and come back with all they had, and nothing else goes wrong.
+    pub fn has_only_kills(&self) -> bool {
+        let is_kill = |fault: &PlannedFault| {
+            matches!(
+                fault.what,
+                WorldFault::Cluster(Fault::Kill { .. } | Fault::Restart { lose_page_cache: false, .. })
+            )
+        };
+        !self.cluster.unclean_elections && self.faults.iter().all(is_kill)
+    }
+
     /// For so long the client's process stands still, all in all.
     pub fn pauses_ms(&self) -> u64 {
         let pause = |fault: &PlannedFault| match fault.what {
@@ -241,9 +257,10 @@ impl Maker {
     fn plan(&mut self, seed: u64) -> Plan {
         let heal_ms = self.rng.u64(60_000..=75_000);
         let brokers = if self.one_in(8) { self.rng.i32(4..=5) } else { 3 };
-        let cluster = self.cluster(brokers);
+        let mut cluster = self.cluster(brokers);
         let mut topics: Vec<String> = cluster.topics.iter().map(|topic| topic.name.clone()).collect();
-        if self.one_in(3) {
+        let (is_quiet, only_kills) = (seed % SPECIAL == 0, seed % SPECIAL == SPECIAL / 2);
+        if !is_quiet && self.one_in(3) {
             topics.push("made".into());
         }
         let latency = Latency {
@@ -252,9 +269,16 @@ impl Maker {
             jitter_ms: self.pick(&[0, 1, 3, 10]),
             write_max: if self.one_in(6) { self.rng.usize(700..6000) } else { 1 << 20 },
         };
-        let settings = self.settings();
+        let mut settings = self.settings();
         let users = self.users(&cluster, topics.len(), heal_ms);
-        let faults = self.faults(&cluster, heal_ms);
+        let mut faults = self.faults(&cluster, heal_ms);
+        if is_quiet {
+            faults.clear();
+        }
+        if only_kills {
+            (cluster.unclean_elections, settings) = (false, one_in_flight(settings));
+            faults = self.kills(&cluster, heal_ms);
+        }
         let ending = match self.rng.u32(0..10) {
             0 => Ending::Drop,
             1 => Ending::CloseAt { at_ms: self.rng.u64(20_000..heal_ms), timeout_ms: None },
@@ -407,6 +431,22 @@ impl Maker {
         faults
     }
 
+    /// Brokers that die and come back with what they had in their page caches.
+    fn kills(&mut self, cluster: &ClusterConfig, heal_ms: u64) -> Vec<PlannedFault> {
+        let mut faults = Vec::new();
+        for _ in 0..self.rng.u32(6..=12) {
+            let at_ms = self.rng.u64(1_000..heal_ms - 2_000);
+            self.fault(0, at_ms, cluster, heal_ms, &mut faults);
+        }
+        for fault in &mut faults {
+            if let WorldFault::Cluster(Fault::Restart { lose_page_cache, .. }) = &mut fault.what {
+                *lose_page_cache = false;
+            }
+        }
+        faults.sort_by_key(|fault| fault.at_ms);
+        faults
+    }
+
     fn fault(
         &mut self,
         kind: u32,
@@ -543,8 +583,19 @@ impl Maker {
     }
 }
 
+/// Of so many seeds, in one nothing goes wrong, and in one brokers' processes die and nothing else.
+const SPECIAL: u64 = 16;
+
 /// Kinds of faults that `Maker::fault` knows.
 const KINDS: u32 = 44;
+
+/// Settings that keep order by sending one request after the other, with idempotence.
+fn one_in_flight(mut settings: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
+    let replaced = ["acks", "enable.idempotence", "max.in.flight.requests.per.connection"];
+    settings.retain(|(key, _)| !replaced.contains(key));
+    settings.push(("max.in.flight.requests.per.connection", "1".into()));
+    settings
+}
 
 /// What all wall clocks show when a world begins.
 pub const WALL_MS: i64 = 1_700_000_000_000;

@@ -96,7 +96,7 @@ thread_local! {
 }
 
 /// Panics inside a world are violations, and told as such; nothing is printed for them.
-fn quiet_panics() {
+pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| {
         LAST_PANIC.set(info.location().map(|at| format!("{}:{}", at.file(), at.line())));
     }));

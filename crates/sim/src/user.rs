@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use rohrpost::{CloseReport, Delivery, Outcome, Producer, Record, Refusal, SendError, Topic};
+use rohrpost::{
+    CloseReport, Delivery, ErrorCode, Outcome, Producer, Reason, Record, Refusal, SendError, Topic,
+};
 
+use crate::cluster::Fault;
 use crate::history::{History, Id, Told};
-use crate::plan::{Ending, Partition, Plan, Style, UserPlan};
+use crate::plan::{Ending, Partition, Plan, Style, UserPlan, WorldFault};
 use crate::tasks::Clock;
 use crate::trace::Trace;
+use crate::world::RECOVERY_MS;
 
 /// What all users share.
 pub struct Stage {
@@ -440,6 +444,62 @@ impl Drop for Line {
     }
 }
 
+/// When all has been well for long enough, one more record goes to every partition: no partition is stuck.
+async fn probe(stage: &Rc<Stage>, plan: &Plan, producer: &Producer) {
+    let deleted = |topic: &str| {
+        plan.faults.iter().any(|fault| {
+            matches!(&fault.what, WorldFault::Cluster(Fault::DeleteTopic { topic: name }) if name == topic)
+        })
+    };
+    let begin_ms = plan.heal_ms + RECOVERY_MS;
+    stage.clock.sleep(begin_ms.saturating_sub(stage.clock.now_ms())).await;
+    let mut sent = Vec::new();
+    for (number, topic) in plan.cluster.topics.iter().enumerate().filter(|(_, topic)| !deleted(&topic.name)) {
+        for partition in 0..topic.partitions {
+            let name = format!("{}-{partition}", topic.name);
+            let id = stage.history.borrow_mut().record(number, Some(partition), None, PROBE_LEN);
+            // A topic that nobody has sent to has to be asked for first, and max.block.ms may be short.
+            for tries_left in (0..PROBE_TRIES).rev() {
+                let record = Record::to(topic.name.as_str()).value(value(id, PROBE_LEN)).partition(partition);
+                let Ok(record) = record else { return };
+                match producer.send(record).await {
+                    Ok(delivery) => {
+                        stage.accepted(id);
+                        sent.push((name, id, delivery));
+                        break;
+                    }
+                    // What ended the producer is told by the other records.
+                    Err(error) if matches!(error.reason(), Refusal::Closed | Refusal::Fatal { .. }) => return,
+                    Err(error) if tries_left == 0 => {
+                        stage.violation("stuck", format!("{name}, long after all is well: {error}"));
+                        break;
+                    }
+                    Err(_) => stage.clock.sleep(PROBE_MS / u64::from(PROBE_TRIES)).await,
+                }
+            }
+        }
+    }
+    let begin_ms = stage.clock.now_ms();
+    for (name, id, delivery) in sent {
+        let told = Told::of(&delivery.await, stage.acks_none);
+        stage.told(id, told);
+        let took_ms = stage.clock.now_ms() - begin_ms;
+        let is_told_why = told.reason() == Some(Reason::Broker(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE));
+        let goes_on = matches!(told, Told::Acked { .. } | Told::HandedOver { .. }) || is_told_why;
+        // A connection may have died unnoticed.
+        if !goes_on || took_ms > PROBE_MS + plan.number("request.timeout.ms", 30_000) {
+            stage.violation("stuck", format!("{name}, long after all is well: {told:?} after {took_ms} ms"));
+        }
+    }
+}
+
+/// Bytes of a record that asks whether a partition goes on.
+const PROBE_LEN: usize = 20;
+/// What such a record may take: linger, connections that are to be made again, metadata.
+pub const PROBE_MS: u64 = 5_000;
+/// How often it is tried to send one.
+const PROBE_TRIES: u32 = 10;
+
 /// Ends the producer, as the plan says.
 pub async fn end(stage: Rc<Stage>, plan: Rc<Plan>) {
     if let Ending::CloseAt { at_ms, .. } = plan.ending {
@@ -458,6 +518,9 @@ pub async fn end(stage: Rc<Stage>, plan: Rc<Plan>) {
         Ending::Close { timeout_ms } | Ending::CloseAt { timeout_ms, .. } => timeout_ms,
     };
     let Some(producer) = stage.producer() else { return };
+    if timeout.is_none() && !matches!(plan.ending, Ending::CloseAt { .. }) {
+        probe(&stage, &plan, &producer).await;
+    }
     let pending = producer.metrics().records_pending;
     let timeout = timeout.map_or(Duration::MAX, Duration::from_millis);
     stage.trace.note("close", pending, 0, || format!("{pending} records are pending, {timeout:?}"));

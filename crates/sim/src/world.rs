@@ -26,7 +26,7 @@ use crate::user::{self, Stage};
 /// Steps at one moment of virtual time, after which nobody waits for the end of it any more.
 const STEPS_PER_MOMENT_MAX: u32 = 100_000;
 /// What the cluster may need after everything is well again: sessions, elections, followers that catch up.
-const RECOVERY_MS: u64 = 40_000;
+pub const RECOVERY_MS: u64 = 40_000;
 /// What an outcome may take beyond `delivery.timeout.ms`.
 const OUTCOME_SLACK_MS: u64 = 500;
 
@@ -191,7 +191,7 @@ impl<'a> World<'a> {
             let config = producer.config();
             config.delivery_timeout_ms + config.max_block_ms.min(120_000) + config.request_timeout_ms
         });
-        self.plan.heal_ms + config.unwrap_or_default() + RECOVERY_MS
+        self.plan.heal_ms + config.unwrap_or_default() + RECOVERY_MS + 2 * user::PROBE_MS
     }
 
     fn set_time(&mut self, now_ms: u64) {
@@ -327,6 +327,9 @@ impl<'a> World<'a> {
             self.network.clear();
             self.sender.end();
             self.has_ended = true;
+        }
+        if let Some(text) = self.sender.went_back() {
+            self.stage.history.borrow_mut().violation("older metadata", text);
         }
         self.stage.take_callbacks();
     }
