@@ -1,5 +1,5 @@
 //! Records as JSON, one object a line: read by `produce --format jsonl` and `--retry-file`, written by
-//! `consume --format jsonl` and `--error-file`.
+//! `consume --format jsonl` and, in the same form, by the producer's failed-records file (`--error-file`, SEND-2).
 //!
 //! Text fields (`key`, `value`) hold UTF-8; their twins `key_base64`, `value_base64` hold any bytes. A `value` that is
 //! no string is its own JSON text, so `{"value":{"id":1}}` sends `{"id":1}`. `null` is an absent key or value.
@@ -78,29 +78,6 @@ pub(crate) struct ConsumedLine<'a> {
     pub(crate) value: ValueField<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) headers: Vec<HeaderLine<'a>>,
-}
-
-/// A record that failed, as an error file holds it: bytes always in base64 (SEND-2).
-#[derive(Debug, Serialize)]
-pub(crate) struct FailedLine<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) partition: Option<i32>,
-    pub(crate) timestamp: Option<i64>,
-    pub(crate) key_base64: Option<String>,
-    pub(crate) value_base64: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) headers: Vec<FailedHeader<'a>>,
-    pub(crate) error: &'static str,
-    pub(crate) reason: &'a str,
-    pub(crate) outcome: &'static str,
-    pub(crate) attempts: u32,
-    pub(crate) age_ms: u64,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct FailedHeader<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) value_base64: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

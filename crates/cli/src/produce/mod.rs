@@ -19,7 +19,7 @@ use rohrpost::{
     Delivered, Delivery, DeliveryError, Producer, ProducerBuilder, Record, Refusal, Topic, WaitError,
 };
 
-use self::error_file::{ErrorFile, Failed, refusal_name};
+use self::error_file::ErrorFile;
 use self::input::{Block, Event, Input};
 use self::report::{LATENCY_SAMPLE, Latencies, Progress, Totals};
 use crate::args::{InputFormat, Produce};
@@ -40,17 +40,19 @@ pub(crate) fn run(options: Produce) -> Result<(), Failure> {
         None => Input::open(&options.files)?,
     };
     let mut builder = configure(&options)?;
-    let error_file = options.error_file.as_deref().map(ErrorFile::create).transpose()?;
+    if let Some(path) = &options.error_file {
+        builder = builder.failed_records(error_file::settings(path));
+    }
 
     let target = Target::open(&options.cluster)?;
     if let Some(topic) = &options.topic {
         topics::ensure(&target.bootstrap_servers, topic, options.partitions)?;
     }
     builder = builder.set("bootstrap.servers", &target.bootstrap_servers).map_err(Failure::start)?;
-    let producer = builder.build().map_err(Failure::start)?;
+    let producer = builder.build().map_err(error_file::build_failure)?;
 
     let started = Instant::now();
-    let result = Run::new(&options, producer, error_file).and_then(|run| run.all(input, started));
+    let result = Run::new(&options, producer).and_then(|run| run.all(input, started));
     let synced = target.sync();
     let closed = target.close();
     let failed = result?;
@@ -102,7 +104,7 @@ struct Run<'a> {
     topic: Option<Topic>,
     /// Topics that the lines of a retry file name.
     topics: HashMap<String, Topic>,
-    outstanding: VecDeque<Outstanding>,
+    outstanding: VecDeque<Handle>,
     error_file: Option<ErrorFile>,
     latencies: Latencies,
     totals: Totals,
@@ -110,21 +112,7 @@ struct Run<'a> {
     skipped: u64,
 }
 
-/// A record that was accepted. What an error file needs of it is kept only if there is one.
-struct Outstanding {
-    handle: Handle,
-    kept: Option<(Record, Instant)>,
-}
-
-impl Outstanding {
-    fn is_done(&self) -> bool {
-        match &self.handle {
-            Handle::Plain(delivery) => delivery.is_done(),
-            Handle::Sampled { done, .. } => done.load(Ordering::Acquire),
-        }
-    }
-}
-
+/// A record that was accepted.
 enum Handle {
     Plain(Delivery),
     /// Its callback has the outcome, and says so.
@@ -135,6 +123,13 @@ enum Handle {
 }
 
 impl Handle {
+    fn is_done(&self) -> bool {
+        match self {
+            Handle::Plain(delivery) => delivery.is_done(),
+            Handle::Sampled { done, .. } => done.load(Ordering::Acquire),
+        }
+    }
+
     fn wait(self) -> Result<Result<Delivered, DeliveryError>, Failure> {
         let nothing = |what: &str| Failure::run(format!("a record's outcome was not told: {what}"));
         match self {
@@ -149,11 +144,8 @@ impl Handle {
 }
 
 impl<'a> Run<'a> {
-    fn new(
-        options: &'a Produce,
-        producer: Producer,
-        error_file: Option<ErrorFile>,
-    ) -> Result<Run<'a>, Failure> {
+    fn new(options: &'a Produce, producer: Producer) -> Result<Run<'a>, Failure> {
+        let error_file = options.error_file.as_ref().map(|_| ErrorFile::new(&producer));
         let mut run = Run {
             options,
             producer,
@@ -227,7 +219,7 @@ impl<'a> Run<'a> {
                     // a line that is no record is kept as the value of one that was not written
                     self.totals.records += 1;
                     self.tell_failure(&format!("{} line {number}: {reason}", block.source));
-                    self.write_failed(&Record::value(line), &Failed::unsent(None, "INVALID_LINE", reason))?;
+                    self.write_failed(None, Record::value(line), "INVALID_LINE", &reason)?;
                 }
             }
         }
@@ -273,23 +265,20 @@ impl<'a> Run<'a> {
             Ok(topic) => topic,
             Err(reason) => {
                 self.tell_failure(&format!("{source} line {number}: {reason}"));
-                return self
-                    .write_failed(&record, &Failed::unsent(named.as_deref(), "UNKNOWN_TOPIC", reason));
+                return self.write_failed(named.as_deref(), record, "UNKNOWN_TOPIC", &reason);
             }
         };
-        let kept = self.error_file.is_some().then(|| (record.clone(), Instant::now()));
         let sent = if self.totals.records % LATENCY_SAMPLE == 1 {
             self.send_sampled(&topic, record)
         } else {
             topic.send_blocking(record).map(Handle::Plain).map_err(|error| Box::new(error.into_parts()))
         };
         match sent {
-            Ok(handle) => self.outstanding.push_back(Outstanding { handle, kept }),
+            Ok(handle) => self.outstanding.push_back(handle),
             Err(refused) => {
                 let (record, refusal) = *refused;
                 self.tell_failure(&format!("{source} line {number}: {refusal}"));
-                let failed = Failed::unsent(Some(topic.name()), refusal_name(&refusal), refusal.to_string());
-                self.write_failed(&record, &failed)?;
+                self.write_failed(Some(topic.name()), record, refusal.name(), &refusal.to_string())?;
             }
         }
         if self.outstanding.len() >= OUTSTANDING_MAX {
@@ -342,7 +331,7 @@ impl<'a> Run<'a> {
 
     /// Settles what is finished at the front, without waiting.
     fn settle_finished(&mut self) -> Result<(), Failure> {
-        while self.outstanding.front().is_some_and(Outstanding::is_done) {
+        while self.outstanding.front().is_some_and(Handle::is_done) {
             self.settle_oldest()?;
         }
         Ok(())
@@ -350,7 +339,7 @@ impl<'a> Run<'a> {
 
     /// Waits for the oldest delivery.
     fn settle_oldest(&mut self) -> Result<(), Failure> {
-        let Some(Outstanding { handle, kept }) = self.outstanding.pop_front() else { return Ok(()) };
+        let Some(handle) = self.outstanding.pop_front() else { return Ok(()) };
         let error = match handle.wait()? {
             Ok(delivered) => {
                 let size = delivered.key_size().unwrap_or(0) + delivered.value_size().unwrap_or(0);
@@ -359,9 +348,8 @@ impl<'a> Run<'a> {
             }
             Err(error) => error,
         };
-        self.tell_failure(&error.to_string());
-        let Some((record, sent)) = kept else { return Ok(()) };
-        self.write_failed(&record, &Failed::delivery(&error, sent.elapsed()))
+        self.tell_failure(&error.to_string()); // SEND-2: it is in the error file already
+        Ok(())
     }
 
     /// Waits for every delivery: each ends by `delivery.timeout.ms`, or when a second Ctrl-C closes the producer.
@@ -379,9 +367,12 @@ impl<'a> Run<'a> {
 
     fn finish(&mut self, started: Instant) -> Result<(), Failure> {
         self.totals.retries = self.producer.metrics().records_retried;
+        if let Some(file) = &mut self.error_file {
+            file.settle()?;
+        }
         drop(self.producer.close_blocking(Duration::from_secs(10)));
-        if let Some(file) = self.error_file.take() {
-            file.finish()?;
+        if let (Some(file), Some(path)) = (&self.error_file, &self.options.error_file) {
+            file.finish(path)?;
         }
         if self.totals.failed > FAILURES_TOLD {
             terminal::note(&format!(
@@ -408,11 +399,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn write_failed(&mut self, record: &Record, failed: &Failed) -> Result<(), Failure> {
-        match &mut self.error_file {
-            Some(file) => file.write(self.options.topic.as_deref(), record, failed),
-            None => Ok(()),
-        }
+    /// Keeps a record that was not accepted. `topic` is the line's; the command line's counts.
+    fn write_failed(
+        &mut self,
+        topic: Option<&str>,
+        record: Record,
+        error: &str,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let Some(file) = &mut self.error_file else { return Ok(()) };
+        let record = match self.options.topic.as_deref().or(topic) {
+            Some(topic) => record.with_topic(topic),
+            None => record,
+        };
+        file.write(record, error, reason)
     }
 }
 
