@@ -93,6 +93,9 @@ impl Delivery {
 
     /// Waits in a plain thread, without limit. `delivery.timeout.ms` bounds the wait while the producer lives.
     ///
+    /// Who waits for each record before the next is sent pays `linger.ms` and a round trip every time; records sent without waiting
+    /// share requests (SEND-1).
+    ///
     /// # Errors
     /// The record's failure, or [`WaitError::InCallback`]. Do not call it on an executor's thread: await the `Delivery`.
     #[inline]

@@ -13,7 +13,7 @@ use super::Completion;
 use crate::accumulator::{Batch, Pool, Remains};
 use crate::failed_records::{Kept, Sink};
 use crate::outcome::{BatchFailure, BatchResult};
-use crate::sync::{self, AtomicUsize, Mutex};
+use crate::sync::{self, AtomicBool, AtomicUsize, Mutex};
 
 /// So long at most does a producer that has ended wait for the file.
 pub(crate) const KEEP_GRACE: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ pub(crate) struct Keeping {
     held: AtomicUsize,
     /// Batches that failed and whose bytes have not come.
     lacking: AtomicUsize,
+    /// The producer has ended, and nobody would let go what is held back.
+    has_ended: AtomicBool,
 }
 
 #[derive(Default)]
@@ -59,7 +61,7 @@ struct Held {
 impl Keeping {
     pub(crate) fn new(sink: Sink, pool: Pool) -> Keeping {
         let (held, lacking) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Keeping { sink, pool, inner: Mutex::default(), held, lacking }
+        Keeping { sink, pool, inner: Mutex::default(), held, lacking, has_ended: AtomicBool::new(false) }
     }
 
     /// A batch fails; its outcome follows. Without `remains` a request has its bytes still.
@@ -70,6 +72,9 @@ impl Keeping {
         age_ms: u64,
         remains: Option<Remains>,
     ) {
+        if self.has_ended.load(Ordering::Acquire) {
+            return self.sink.count_lost(completion.records.load(Ordering::Acquire).into());
+        }
         self.lacking.fetch_add(usize::from(remains.is_none()), Ordering::AcqRel);
         let (completion, failure) = (completion.clone(), failure.clone());
         let address = address(&completion);
@@ -217,6 +222,13 @@ impl Keeping {
             "{lost} failed records did not get into the failed-records file before the producer ended"
         );
         self.release();
+    }
+
+    /// The last thing that the producer does with it.
+    pub(crate) fn end(&self) {
+        self.finish();
+        self.has_ended.store(true, Ordering::Release);
+        self.sink.close();
     }
 
     /// Whether nobody waits for the sink itself.

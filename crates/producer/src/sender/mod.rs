@@ -61,4 +61,6 @@ mod stops_tests;
 mod tests;
 pub(crate) mod turn;
 #[cfg(test)]
+mod ways_tests;
+#[cfg(test)]
 mod world;

@@ -232,8 +232,7 @@ pub(crate) fn end(turns: Option<Turns>, shared: &Shared, report: CloseReport) {
     shared.accumulator.abort_all(&mut left);
     drop(left);
     if let Some(keeping) = shared.accumulator.outlet().keeping() {
-        keeping.finish();
-        keeping.sink.close();
+        keeping.end();
     }
     shared.accumulator.outlet().end();
     // INT-4, FLU-7
