@@ -117,10 +117,7 @@ impl<'a> World<'a> {
         let mut network = VirtualNetwork::new(sender.net_config(), plan.latency, rng.u64(..), trace.clone());
         sender.start(&mut network);
         let config = producer.config();
-        // Without idempotence a batch that came back stands before older ones, which are looked at when it has gone.
-        let queue_ms = if config.enable_idempotence { 0 } else { config.delivery_timeout_ms };
-        let history =
-            History::new(config.delivery_timeout_ms + OUTCOME_SLACK_MS + plan.pauses_ms() + queue_ms);
+        let history = History::new(config.delivery_timeout_ms + OUTCOME_SLACK_MS + plan.pauses_ms());
         let clock = Rc::new(Clock::default());
         let stage = Rc::new(Stage {
             clock: clock.clone(),

@@ -246,14 +246,16 @@ impl Queue {
         self.batches.back_mut().filter(|batch| batch.is_open())
     }
 
-    /// Where a batch goes that comes back: by its number if it has a stamp, else to the front (ACC-21).
+    /// Where a batch goes that comes back: to its place by number (ACC-21).
     pub(super) fn place_of(&self, batch: &Batch) -> usize {
-        batch.stamp().filter(|_| rules::holds(Rule::PlaceInQueue)).map_or(0, |_| {
-            // By number, which grows with each batch of the partition: sequences are given in that order, and unlike them it
-            // holds across a wrap (IDM-3) and across epochs, when one batch has its new stamp and a later one not yet (IDM-6).
-            // A handful at most: batches with a stamp were in flight, or are parts of one that was.
-            self.batches.iter().take_while(|other| other.id < batch.id).count()
-        })
+        if !rules::holds(Rule::PlaceInQueue) {
+            return 0;
+        }
+        // The number grows with each batch of the partition: sequences are given in that order, and unlike them it holds across a
+        // wrap (IDM-3), across epochs, when one batch has its new stamp and a later one not yet (IDM-6), and without sequences,
+        // so that the oldest stands in front, where its age is looked at (ACC-24).
+        // A handful at most: older batches were in flight, or are parts of one that was.
+        self.batches.iter().take_while(|other| other.id < batch.id).count()
     }
 
     /// Whether every batch is full; so is an empty queue (PAR-7). Only the last one can be not full.

@@ -216,8 +216,8 @@ impl Accumulator {
         out.iter_mut().for_each(Batch::finish); // ACC-18: outside every lock
     }
 
-    /// Puts a batch back to be sent again, not before `not_before_ms` (ACC-21). A stamped batch goes to its place by sequence, others
-    /// to the front.
+    /// Puts a batch back to be sent again, not before `not_before_ms` (ACC-21). It goes to its place, before
+    /// every younger one.
     pub(crate) fn reenqueue(&self, mut batch: Batch, now_ms: u64, not_before_ms: u64) {
         batch.attempts += 1;
         batch.is_retry = true;

@@ -137,6 +137,30 @@ fn a_retried_batch_without_sequence_goes_to_the_front() {
     assert_eq!(values(&rig.drain(1)[0]), [b"a"]);
 }
 
+// ACC-21, ACC-24
+#[test]
+fn batches_without_sequence_that_come_back_stand_and_expire_oldest_first() {
+    let rig = Rig::new(
+        &[Some(1)],
+        Settings { linger_ms: 0, batch_size: 1, delivery_timeout_ms: 1000, ..settings() },
+    );
+    rig.send(Record::value("a"));
+    rig.clock.advance(300);
+    rig.send(Record::value("b"));
+    let take = || {
+        rig.ready();
+        rig.drain(1).remove(0)
+    };
+    let (first, second) = (take(), take());
+    rig.reenqueue(first, 0);
+    rig.reenqueue(second, 0);
+    let mut expired = Vec::new();
+    rig.accumulator.expire(rig.clock.advance(700), &mut expired);
+    assert_eq!(expired.iter().flat_map(values).collect::<Vec<_>>(), [b"a"]);
+    rig.accumulator.complete(expired.remove(0), failure(Outcome::NotWritten));
+    assert_eq!(values(&take()), [b"b"]);
+}
+
 // ACC-24
 #[test]
 fn batches_expire_from_the_head_on_when_their_age_is_the_delivery_timeout() {
