@@ -259,7 +259,7 @@ impl Maker {
         let brokers = if self.one_in(8) { self.rng.i32(4..=5) } else { 3 };
         let mut cluster = self.cluster(brokers);
         let mut topics: Vec<String> = cluster.topics.iter().map(|topic| topic.name.clone()).collect();
-        let (is_quiet, only_kills) = (seed % SPECIAL == 0, seed % SPECIAL == SPECIAL / 2);
+        let (is_quiet, only_kills) = (seed.is_multiple_of(SPECIAL), seed % SPECIAL == SPECIAL / 2);
         if !is_quiet && self.one_in(3) {
             topics.push("made".into());
         }

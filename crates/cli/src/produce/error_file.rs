@@ -13,11 +13,14 @@ use crate::failure::Failure;
 /// Records that may wait for the file at once; they are synced together.
 const WAITING_MAX: usize = 1000;
 
+/// A record on its way into the file.
+type Keeping = Pin<Box<dyn Future<Output = Result<(), KeepError>>>>;
+
 /// What goes into the file beside what the producer puts there.
 pub(super) struct ErrorFile {
     producer: Producer,
     /// Asked for, and not known to be in the file.
-    waiting: Vec<Pin<Box<dyn Future<Output = Result<(), KeepError>>>>>,
+    waiting: Vec<Keeping>,
 }
 
 /// The file as the producer is to have it: one, and empty, even if nothing fails.
