@@ -195,11 +195,15 @@ impl Pool {
 
     /// Charges bytes that lie elsewhere (callbacks): only if there is room, or whatever there is if `force`.
     pub(crate) fn charge(&self, bytes: usize, force: bool) -> Option<Charge> {
-        let mut inner = self.0.inner.lock();
-        if !force && (inner.line.first_for_room().is_some() || inner.available < to_isize(bytes)) {
-            return None;
+        let mut garbage = Vec::new();
+        {
+            let mut inner = self.0.inner.lock();
+            if !force && (inner.line.first_for_room().is_some() || inner.available < to_isize(bytes)) {
+                return None;
+            }
+            inner.available -= to_isize(bytes);
+            self.0.trim(&mut inner, &mut garbage); // kept chunks make way for it
         }
-        inner.available -= to_isize(bytes);
         Some(Charge { bytes, pool: self.clone() })
     }
 
@@ -702,6 +706,16 @@ mod tests {
             assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
             pool.leave(ticket);
         }
+    }
+
+    // BUF-1
+    #[test]
+    fn kept_chunks_make_way_for_what_lies_elsewhere() {
+        let pool = pool(10_000, 1024);
+        drop([(); 9].map(|()| pool.try_take(1024).unwrap()));
+        assert_eq!(pool.0.inner.lock().free_bytes, 9 * 1024);
+        let _charge = pool.charge(8000, false).unwrap();
+        assert_eq!(pool.0.inner.lock().free_bytes, 1024, "of the 2000 bytes that are left");
     }
 
     #[test]

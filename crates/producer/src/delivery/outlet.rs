@@ -180,7 +180,8 @@ mod tests {
             let (tell, jobs) = channel();
             let ledger: Arc<crate::accumulator::Ledger> = Arc::default();
             let tell = Mutex::new(tell);
-            let executor: Executor = Arc::new(move |job| tell.lock().send(job).expect("the test waits for its jobs"));
+            let executor: Executor =
+                Arc::new(move |job| tell.lock().send(job).expect("the test waits for its jobs"));
             ledger.outlet.set_executor(executor, SenderWake::new());
             let topic = TopicState::new("orders".into(), 0, 0);
             let pool = Pool::new(1 << 20, 16384, SenderWake::new());
