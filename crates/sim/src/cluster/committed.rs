@@ -126,7 +126,7 @@ impl Cluster {
     fn records_on(&self, node: i32, key: Key) -> Option<(i32, i64, Vec<CommittedRecord>)> {
         let replica = self.broker(node)?.replicas.get(&key)?;
         let log = replica.log.as_ref()?;
-        let bytes = all_bytes(log, i64::MAX);
+        let bytes = all_bytes(log, i64::MAX)?;
         let mut records = Vec::new();
         let mut scratch = Vec::new();
         for batch in Batches::new(&bytes) {
@@ -160,15 +160,17 @@ impl Cluster {
     }
 }
 
-fn all_bytes(log: &Log, upto: i64) -> Vec<u8> {
+/// `None`: it cannot be read, for its disk has failed.
+fn all_bytes(log: &Log, upto: i64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut offset = log.log_start_offset();
-    while let Ok(read) = log.read(offset, 1 << 20, upto, true) {
+    while offset < upto.min(log.log_end_offset()) {
+        let read = log.read(offset, 1 << 20, upto, true).ok()?;
         if read.records.is_empty() {
             break;
         }
         bytes.extend_from_slice(&read.records);
         offset = read.next_offset;
     }
-    bytes
+    Some(bytes)
 }
