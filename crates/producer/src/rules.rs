@@ -4,7 +4,7 @@
 //! idempotence and memory off, one at a time, and counts the seeds until something is noticed. The code that keeps a rule asks
 //! `rules::holds(Rule::X)` at the one place where it can be broken.
 //!
-//! Nothing of this is in the library that people use: without the feature `simulate`, [`holds`] is a constant. With it, what is
+//! Nothing of this is in the library that people use: without the feature `simulate`, `holds` is a constant. With it, what is
 //! broken is broken on the thread that says so, so that simulations and tests beside it are not touched.
 
 #[cfg(not(feature = "simulate"))]

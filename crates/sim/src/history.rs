@@ -159,11 +159,10 @@ impl History {
         }
     }
 
-    /// Whether records ended, or may have, because their time was over or they were purged.
+    /// Whether records ended without being acknowledged, or may have, before the producer was closed.
     pub fn given_up(&self) -> bool {
-        let reasons = [Reason::Expired, Reason::Purged].map(Some);
-        self.counts.contains_key("purges")
-            || self.lives.iter().any(|life| life.told.is_some_and(|told| reasons.contains(&told.reason())))
+        let failed = |told: Told| told.reason().is_some_and(|reason| reason != Reason::Closed);
+        self.counts.contains_key("purges") || self.lives.iter().any(|life| life.told.is_some_and(failed))
     }
 
     /// A record is about to be sent.
