@@ -507,7 +507,8 @@ impl Maker {
             15 => Fault::RejectRecords { topic, partition, times },
             16 => Fault::StaleMetadata { node, ms: self.rng.u64(1_000..20_000) },
             17 => Fault::EmptyMetadata { node, times },
-            18 => Fault::MoveAddress { node },
+            // The first stays where bootstrap.servers says, or nobody could ever be found again.
+            18 => Fault::MoveAddress { node: node.max(2) },
             19 => Fault::GrowTopic { topic },
             20 => {
                 let away_ms = self.pick(&[500, 3_000, 10_000]);

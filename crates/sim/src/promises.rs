@@ -86,7 +86,7 @@ pub fn may_be_lost(cluster: &Cluster, topic: &str, partition: i32, offset: Optio
         loss.topic == topic
             && loss.partition == partition
             && offset.is_none_or(|at| (loss.kept..loss.committed).contains(&at))
-    })
+    }) || offset.is_some_and(|at| cluster.died_with_its_topic(topic, partition, at))
 }
 
 /// The table as Markdown.

@@ -26,7 +26,7 @@ pub(super) struct Topic {
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     /// How far it was ever committed, less what was lost.
-    committed: i64,
+    pub(super) committed: i64,
     /// The leader epochs of what is committed, with their start offsets: by them two logs are compared.
     epochs: Vec<(i32, i64)>,
     /// The epoch of a leader that was elected uncleanly and has not taken over yet.

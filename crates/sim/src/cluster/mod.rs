@@ -364,6 +364,16 @@ impl Cluster {
         &self.losses
     }
 
+    /// Whether this offset had been committed in a topic that was deleted, and nobody had it any more by then: the brokers lost their page
+    /// caches, and the topic was gone before one of them led again.
+    pub fn died_with_its_topic(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.topics.iter().filter(|known| known.deleted && known.spec.name == topic).any(|known| {
+            let Some(truth) = known.partitions.get(partition as usize) else { return false };
+            let kept = truth.archive.as_ref().map_or(0, |(_, end, _)| *end);
+            (kept..truth.committed).contains(&offset)
+        })
+    }
+
     /// From now on [`take_story`](Cluster::take_story) tells what happens inside.
     pub fn tell_story(&mut self) {
         self.story.get_or_insert_default();
