@@ -78,7 +78,8 @@ mod tests {
             (stalls.count, stalls.longest_ms, stalls.excess_ms)
         };
         assert_eq!(of(&[100, 500, 1_400]), (0, 0, 0));
-        assert_eq!(of(&[90, 9_300]), (1, 9_210, 300));
+        assert_eq!(of(&[90, 9_090]), (1, 9_000, 90));
+        assert_eq!(of(&[90, 9_300]), (1, 9_210, 0), "before the probe sees the end of the second one");
         assert_eq!(of(&[90, 8_990]), (1, 8_900, 0), "before the probe");
         assert_eq!(of(&[90, 9_050, 22_500]), (2, 13_450, 2_500));
         assert_eq!(of(&[90, 22_500]), (1, 22_410, 2_500), "out twice");
