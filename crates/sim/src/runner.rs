@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::world::{Run, run};
 
 /// Failing seeds that are kept with their violations.
-const FAILURES_MAX: usize = 20;
+const FAILURES_MAX: usize = 100;
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Report {
     pub counts: BTreeMap<String, u64>,
     /// Of what happened, in how many seeds it did.
     pub seeds_with: BTreeMap<String, u64>,
-    /// Seeds that failed, in order, at most 20.
+    /// Seeds that failed, in order, at most 100.
     pub failures: Vec<(u64, Vec<Violation>)>,
 }
 
