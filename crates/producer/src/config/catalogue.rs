@@ -254,7 +254,7 @@ static CATALOGUE: &[ConfigKey] = &[
     entry("retries", Origin::Kafka, "int", "2147483647", "0 to 2147483647", "high",
         "How often a batch is sent again at most. Leave it, and bound the time with `delivery.timeout.ms`."),
     entry("retry.backoff.max.ms", Origin::Kafka, "long", "1000", "at least 0", "low",
-        "The longest wait before a batch is sent again."),
+        "The longest wait before a batch is sent again. With the defaults of this and of `retries` waits double twice only (docs/departures.md)."),
     entry("retry.backoff.ms", Origin::Kafka, "long", "100", "at least 0", "low",
         "The first wait before a batch is sent again; doubles with each attempt."),
     entry("sasl.client.callback.handler.class", Origin::Kafka, "class", "none", "any", "medium",

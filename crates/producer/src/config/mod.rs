@@ -72,8 +72,10 @@ pub struct Config {
     pub partitioner_availability_timeout_ms: u64,
     /// `retry.backoff.ms` (default 100).
     pub retry_backoff_ms: u64,
-    /// `retry.backoff.max.ms` (default 1000).
+    /// `retry.backoff.max.ms` (default 1000). With this default and that of `retries` waits double twice only.
     pub retry_backoff_max_ms: u64,
+    /// ▸ RTY-1: how often the wait before a retry doubles at most: twice, unless `retry.backoff.max.ms` or `retries` is not at its default.
+    pub(crate) retry_backoff_step_max: u32,
     /// `reconnect.backoff.ms` (default 50).
     pub reconnect_backoff_ms: u64,
     /// `reconnect.backoff.max.ms` (default 1000).

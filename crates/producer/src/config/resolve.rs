@@ -19,6 +19,12 @@ use super::{Acks, Config, StopOnFailure, TopicRecreation, parse, suggest};
 const INT_MAX: u64 = i32::MAX as u64;
 const LONG_MAX: u64 = i64::MAX as u64;
 
+/// ▸ RTY-1, MET-4: a wait of a second that begins just before a partition takes writes again is a second more without them. Two
+/// doublings make 320–479 ms of 100.
+const RETRY_BACKOFF_STEP_MAX: u32 = 2;
+/// Kafka's default.
+const RETRY_BACKOFF_MAX_MS: u64 = 1000;
+
 /// Checks all settings; warnings go to the log.
 pub(super) fn resolve(settings: &[Setting]) -> Result<Config, ConfigErrors> {
     let (result, warnings) = resolve_quietly(settings);
@@ -147,7 +153,9 @@ impl<'a> Resolver<'a> {
         let reconnect_backoff_max_ms =
             self.number("reconnect.backoff.max.ms", reconnect_max_default, 0, LONG_MAX);
         let retry_backoff_ms = self.number("retry.backoff.ms", 100, 0, LONG_MAX);
-        let retry_backoff_max_ms = self.number("retry.backoff.max.ms", 1000, 0, LONG_MAX);
+        let retry_backoff_max_ms = self.number("retry.backoff.max.ms", RETRY_BACKOFF_MAX_MS, 0, LONG_MAX);
+        let has_defaults = retry_backoff_max_ms == RETRY_BACKOFF_MAX_MS && u64::from(retries) == INT_MAX;
+        let retry_backoff_step_max = if has_defaults { RETRY_BACKOFF_STEP_MAX } else { u32::MAX };
         if retry_backoff_max_ms < retry_backoff_ms {
             self.warnings.push(format!(
                 "retry.backoff.max.ms={retry_backoff_max_ms} is below retry.backoff.ms={retry_backoff_ms}: \
@@ -205,6 +213,7 @@ impl<'a> Resolver<'a> {
             ),
             retry_backoff_ms,
             retry_backoff_max_ms,
+            retry_backoff_step_max,
             reconnect_backoff_ms,
             reconnect_backoff_max_ms,
             socket_connection_setup_timeout_ms: self.number(

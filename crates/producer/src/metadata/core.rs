@@ -26,9 +26,6 @@ const EPOCHS_RELIABLE: i16 = 9;
 /// A topic has fewer partitions than this, whatever an answer says: bounds what one answer can make us hold.
 const PARTITIONS_MAX: usize = 1 << 20;
 
-/// ▸ MET-4: how often the wait between questions doubles while answers bring nothing new: to 320–479 ms with the defaults.
-const NO_PROGRESS_STEP_MAX: u32 = 2;
-
 /// The state machine behind the snapshots. Owned by the sender.
 pub(crate) struct MetadataCore {
     settings: Settings,
@@ -47,6 +44,8 @@ pub(crate) struct MetadataCore {
 
 struct Settings {
     backoff: Backoff,
+    /// ▸ How often the wait between full refreshes doubles while answers bring nothing new (MET-4).
+    backoff_step_max: u32,
     max_age_ms: u64,
     max_idle_ms: u64,
     may_create: bool,
@@ -95,6 +94,7 @@ impl MetadataCore {
         MetadataCore {
             settings: Settings {
                 backoff: Backoff::new(config.retry_backoff_ms, config.retry_backoff_max_ms),
+                backoff_step_max: config.retry_backoff_step_max,
                 max_age_ms: config.metadata_max_age_ms,
                 max_idle_ms: config.metadata_max_idle_ms,
                 may_create: config.allow_auto_create_topics,
@@ -277,7 +277,7 @@ impl MetadataCore {
             let step = if question.is_partial {
                 pace.no_progress
             } else {
-                pace.no_progress.min(NO_PROGRESS_STEP_MAX)
+                pace.no_progress.min(self.settings.backoff_step_max)
             };
             pace.not_before_ms = now_ms + backoff.delay_ms(step, random);
             pace.no_progress = pace.no_progress.saturating_add(1);

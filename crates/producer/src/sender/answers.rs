@@ -232,10 +232,11 @@ impl SenderCore {
         let state = self.state(&batch.partition().clone());
         let at = state.entry_of(batch);
         state.entry(at).place = Place::Queued;
-        let backoff =
-            Backoff::new(self.shared.config.retry_backoff_ms, self.shared.config.retry_backoff_max_ms);
+        let config = &self.shared.config;
+        let backoff = Backoff::new(config.retry_backoff_ms, config.retry_backoff_max_ms);
         // ACC-13: drawn once per attempt.
-        now_ms + backoff.delay_ms(batch.attempts(), self.random.f64())
+        let step = batch.attempts().min(config.retry_backoff_step_max);
+        now_ms + backoff.delay_ms(step, self.random.f64())
     }
 
     /// ERR-3: records that the broker names fail with its words, and the others because they were in one batch with them.

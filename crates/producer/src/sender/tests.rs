@@ -526,6 +526,31 @@ fn an_expired_batch_tells_the_last_error_it_met() {
 }
 
 #[test]
+fn a_refused_batch_asks_again_within_half_a_second_unless_its_waits_or_attempts_are_set() {
+    // RTY-1, ACC-13: what waits for replicas goes on within a second of their return (docs/departures.md)
+    let longest_wait_ms = |settings: &[(&str, &str)]| {
+        let mut world = World::warm(settings);
+        world.send(0, 1);
+        world.settle();
+        let mut longest_ms = 0;
+        for _ in 0..12 {
+            world.answer(1, Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
+            let refused_ms = world.now_ms();
+            while world.waiting(1) == 0 {
+                world.run(10);
+            }
+            longest_ms = longest_ms.max(world.now_ms() - refused_ms);
+        }
+        longest_ms
+    };
+    assert!((320..500).contains(&longest_wait_ms(&[])), "{}", longest_wait_ms(&[]));
+    for set in [("retries", "100"), ("retry.backoff.max.ms", "999")] {
+        let longest_ms = longest_wait_ms(&[set]);
+        assert!((800..1020).contains(&longest_ms), "{set:?}: {longest_ms}: Kafka's waits");
+    }
+}
+
+#[test]
 fn a_batch_whose_attempts_were_all_refused_ends_as_not_written() {
     // CMPL-8, RTY-2
     let mut world = World::warm(&[("retries", "2")]);
