@@ -212,7 +212,8 @@ impl SenderCore {
 
 fn with_verdict(text: String, verdict: Option<Verdict>) -> String {
     match verdict {
-        Some(verdict) => format!("{text}; {verdict}"),
+        // a broker's message is a sentence
+        Some(verdict) => format!("{}; {verdict}", text.trim_end_matches('.')),
         None => text,
     }
 }
