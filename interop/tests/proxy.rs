@@ -4,8 +4,9 @@
 
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rohrpost::{Producer, Record};
 use rohrpost_broker::Cluster;
 use rohrpost_interop::proxy::{Proxy, Schedule};
 use rohrpost_interop::rohrpost;
@@ -34,6 +35,20 @@ fn a_client_of_the_proxy_meets_no_broker_directly() {
         metadata.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.address.port)).collect();
     assert_eq!(named.join(","), proxy.bootstrap());
     assert_eq!(metadata.topic("t").unwrap().partitions.len(), 3);
+}
+
+#[test]
+fn a_slow_link_costs_a_request_its_round_trip() {
+    let cluster = Cluster::builder().topic("t", 1, 1).start().unwrap();
+    let round_trip = Duration::from_millis(200);
+    let proxy = Proxy::start_slow(&addresses(&cluster.bootstrap_servers()), round_trip).unwrap();
+    let producer = Producer::builder(proxy.bootstrap()).linger(Duration::ZERO).build().unwrap();
+    for _ in 0..3 {
+        let begin = Instant::now();
+        producer.send_blocking(Record::to("t").value("v")).unwrap().wait().unwrap();
+        assert!(begin.elapsed() >= round_trip, "{:?}", begin.elapsed());
+    }
+    assert_eq!(cluster.log("t", 0).records().len(), 3);
 }
 
 /// Ends with the test, however that ends.

@@ -8,6 +8,7 @@
 //! counted.
 
 mod addresses;
+mod delay;
 mod schedule;
 
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ use rohrpost_protocol::ApiKey;
 use rohrpost_protocol::frame::{DEFAULT_MAX_SIZE, SIZE_LEN, size_of_frame};
 
 use crate::now_ms;
+
+use self::delay::Way;
 
 pub use self::addresses::with_addresses;
 pub use self::schedule::{FAULTS, Fault, Schedule};
@@ -49,6 +52,8 @@ pub struct Event {
 struct Shared {
     /// By the broker's own port: where the proxy listens for it. All are on loopback.
     ports: HashMap<u16, u16>,
+    /// How long each direction takes, faults aside.
+    one_way: Duration,
     schedule: Mutex<Schedule>,
     /// Faults happen only while it is on.
     active: AtomicBool,
@@ -63,6 +68,20 @@ struct Shared {
 impl Proxy {
     /// Listens for each of these brokers, all on loopback; `schedule` begins at once.
     pub fn start(brokers: &[SocketAddr], schedule: Schedule) -> io::Result<Proxy> {
+        Proxy::start_with(brokers, schedule, true, Duration::ZERO)
+    }
+
+    /// The same without faults, on links whose round trip takes so long.
+    pub fn start_slow(brokers: &[SocketAddr], round_trip: Duration) -> io::Result<Proxy> {
+        Proxy::start_with(brokers, Schedule::new(0, 1, 0), false, round_trip / 2)
+    }
+
+    fn start_with(
+        brokers: &[SocketAddr],
+        schedule: Schedule,
+        active: bool,
+        one_way: Duration,
+    ) -> io::Result<Proxy> {
         let mut listeners = Vec::new();
         let mut ports = HashMap::new();
         for broker in brokers {
@@ -72,8 +91,9 @@ impl Proxy {
         }
         let shared = Arc::new(Shared {
             ports,
+            one_way,
             schedule: Mutex::new(schedule),
-            active: AtomicBool::new(true),
+            active: AtomicBool::new(active),
             stopping: AtomicBool::new(false),
             counts: Default::default(),
             events: Mutex::new(Vec::new()),
@@ -136,6 +156,8 @@ impl Drop for Proxy {
 struct Connection {
     client: TcpStream,
     broker: TcpStream,
+    to_client: Way,
+    to_broker: Way,
     address: SocketAddr,
     shared: Arc<Shared>,
     /// Requests without an answer, by correlation id.
@@ -178,6 +200,8 @@ impl Connection {
         open.push(broker.try_clone()?);
         drop(open);
         Ok(Connection {
+            to_client: Way::new(client.try_clone()?, shared.one_way)?,
+            to_broker: Way::new(broker.try_clone()?, shared.one_way)?,
             client,
             broker,
             address,
@@ -225,7 +249,7 @@ impl Connection {
                 }
                 Some(Fault::DelayAnswer(_) | Fault::CutInAnswer) | None => {}
             }
-            (&self.broker).write_all(&frame)?;
+            self.to_broker.pass(frame)?;
         }
     }
 
@@ -250,7 +274,7 @@ impl Connection {
             }
             let Some(Asked { api, version, fault }) = asked else {
                 // an API that we do not know: nothing in it is ours to change
-                (&self.client).write_all(&frame)?;
+                self.to_client.pass(frame)?;
                 continue;
             };
             let port = |port: u16| self.shared.ports.get(&port).copied();
@@ -266,7 +290,7 @@ impl Connection {
                 }
                 _ => {}
             }
-            (&self.client).write_all(&frame)?;
+            self.to_client.pass(frame)?;
         }
     }
 
