@@ -141,7 +141,14 @@ pub fn inflict(fault: Fault, nodes: &Nodes, plan: &Plan) -> Row {
     await_some("the first acknowledgement", || writer.has_begun().then_some(()));
 
     let begin = Instant::now();
-    let mut scene = Scene { nodes, topic: &topic, probe: &probe, deleted_at: Vec::new() };
+    let mut scene = Scene {
+        nodes,
+        topic: &topic,
+        probe: &probe,
+        writer: &writer,
+        rate: plan.rate,
+        deleted_at: Vec::new(),
+    };
     let faults = match &proxy {
         // they come by themselves, and fast
         Some(proxy) => break_connections(proxy, plan.faults * 5),
@@ -172,7 +179,16 @@ pub fn inflict(fault: Fault, nodes: &Nodes, plan: &Plan) -> Row {
                 None => accepted.iter().map(|accepted| outages(accepted)).collect(),
             };
             let out_ms = out.iter().flatten().map(|(from, to)| to - from).max().unwrap_or(0);
-            let stalls = acks.iter().zip(&out).map(|(acks, outages)| Stalls::of(acks, outages));
+            // behind a proxy each connection is broken for itself
+            let others = out.concat();
+            let kept = plan.folder.join(format!("chaos-{}.outages", fault.name()));
+            if let Err(error) = std::fs::write(&kept, format!("from and to, by partition: {out:?}\n")) {
+                row.failed(format!("cannot write {}: {error}", kept.display()));
+            }
+            let stalls = acks.iter().zip(&out).map(|(acks, outages)| match events {
+                Some(_) => Stalls::of(acks, outages, outages),
+                None => Stalls::of(acks, outages, &others),
+            });
             row.judge(&found, stalls.fold(Stalls::default(), Stalls::or_worse), out_ms);
         }
         Err(said) => row.failed(said),
@@ -185,6 +201,8 @@ struct Scene<'a> {
     nodes: &'a Nodes,
     topic: &'a str,
     probe: &'a Probe,
+    writer: &'a Writer,
+    rate: u64,
     deleted_at: Vec<u64>,
 }
 
@@ -218,7 +236,8 @@ impl Scene<'_> {
                 nodes.await_in_sync(topic, PARTITIONS);
                 let healed = now_ms();
                 await_some("writes to all partitions", || self.probe.is_whole_since(healed).then_some(()));
-                std::thread::sleep(Duration::from_secs(3));
+                // or outages without end would pile up until records expire truly
+                self.writer.await_pace(self.rate);
             }
             Fault::TopicRecreated => {
                 self.deleted_at.push(now_ms());

@@ -38,14 +38,14 @@ impl Row {
     pub fn to_json(&self) -> Value {
         let counts: Vec<Value> =
             self.counts.iter().map(|(fault, count)| json!([fault.name(), count])).collect();
-        let Stalls { count, longest_ms, excess_ms, excess_began_ms } = self.stalls;
+        let Stalls { count, longest_ms, beyond_partition_ms, excess_ms, excess_began_ms } = self.stalls;
         json!({
             "fault": self.fault.name(),
             "faults": self.faults,
             "seconds": self.seconds,
             "counts": counts,
             "found": self.found,
-            "stalls": [count, longest_ms, excess_ms, excess_began_ms],
+            "stalls": [count, longest_ms, excess_ms, excess_began_ms, beyond_partition_ms],
             "wrong": self.wrong,
         })
     }
@@ -69,6 +69,7 @@ impl Row {
                 longest_ms: number(&stalls[1])?,
                 excess_ms: number(&stalls[2])?,
                 excess_began_ms: number(&stalls[3])?,
+                beyond_partition_ms: number(&stalls[4])?,
             },
             wrong: kept["wrong"]
                 .as_array()?
@@ -147,10 +148,10 @@ impl Row {
         ] {
             let _ = write!(text, ", {name} {}", self.count(name));
         }
-        let Stalls { count, longest_ms, excess_ms, .. } = self.stalls;
+        let Stalls { count, longest_ms, beyond_partition_ms, excess_ms, .. } = self.stalls;
         let _ = write!(
             text,
-            "; {count} stalls, longest {longest_ms} ms, {excess_ms} ms longer than the cluster's"
+            "; {count} stalls, longest {longest_ms} ms, {beyond_partition_ms} ms longer than its partition's, {excess_ms} ms longer than the cluster's"
         );
         for (fault, count) in &self.counts {
             let _ = write!(text, "; {} {count}", fault.name());
@@ -165,13 +166,13 @@ impl Row {
 /// The rows as tables in Markdown.
 pub fn markdown(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| fault | times | records | retries | epoch bumps | leader moves | longest stall, ms | beyond the cluster's own, ms \
-         | not written | unknown (of these in the log) |\n|---|---|---|---|---|---|---|---|---|---|\n",
+        "| fault | times | records | retries | epoch bumps | leader moves | longest stall, ms | beyond its partition's own, ms | beyond the cluster's own, ms \
+         | not written | unknown (of these in the log) |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} ({}) |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} ({}) |",
             row.fault.name(),
             row.faults,
             row.count("records"),
@@ -179,6 +180,7 @@ pub fn markdown(rows: &[Row]) -> String {
             row.count("epoch_bumps"),
             row.count("leader_moves"),
             row.stalls.longest_ms,
+            row.stalls.beyond_partition_ms,
             row.stalls.excess_ms,
             row.count("not_written") + row.count("refused"),
             row.count("unknown"),

@@ -57,6 +57,20 @@ impl Writer {
         std::fs::read_to_string(&self.outcomes).is_ok_and(|text| text.contains(" acked "))
     }
 
+    /// Waits until outcomes come at the pace of sending: what had piled up in an outage is through. At most [`END_WITHIN`].
+    pub fn await_pace(&self, rate: u64) {
+        let len = || std::fs::metadata(&self.outcomes).map_or(0, |file| file.len());
+        let start = Instant::now();
+        let (mut before, mut even) = (len(), 0);
+        while even < 3 && start.elapsed() < END_WITHIN {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = len();
+            // a line has 25 to 40 bytes; what has piled up comes several times as fast
+            even = if (1..rate * 50).contains(&(now - before)) { even + 1 } else { 0 };
+            before = now;
+        }
+    }
+
     /// Ends sending, and waits until every record has its outcome. The error is what it said.
     pub fn stop(mut self) -> Result<PathBuf, String> {
         let pid = self.child.id().to_string();
