@@ -28,7 +28,7 @@ use crate::frame::FrameReader;
 use crate::handshake::{self, Answer};
 use crate::{
     Address, ConnectError, Disconnect, Event, NetConfig, NodeId, NodeState, Outgoing, ProtocolError,
-    ResolveError,
+    ResolveError, Traffic,
 };
 
 /// What the driver lends a connection for one call.
@@ -128,6 +128,7 @@ pub struct Connection<O> {
     written: usize,
     /// The socket took less than it was offered.
     write_blocked: bool,
+    traffic: Traffic,
 }
 
 #[derive(Debug)]
@@ -171,6 +172,7 @@ impl<O> Connection<O> {
             sent: VecDeque::new(),
             written: 0,
             write_blocked: false,
+            traffic: Traffic::default(),
         }
     }
 
@@ -189,6 +191,11 @@ impl<O> Connection<O> {
             State::Handshaking { .. } => NodeState::Handshaking,
             State::Ready => NodeState::Ready,
         }
+    }
+
+    /// What went over the wire since it was last taken.
+    pub fn take_traffic(&mut self) -> Traffic {
+        std::mem::take(&mut self.traffic)
     }
 
     /// What a small request took there and back when the connection was last made.
@@ -309,6 +316,7 @@ impl<O> Connection<O> {
             return Err(sending.request);
         }
         self.last_active_ms = now_ms;
+        self.traffic.note_request(sending.frame_len);
         // SND-4: the time runs from here, not from the write.
         let deadline_ms = now_ms.saturating_add(self.request_timeout_ms());
         self.queued.push_back(Pending { sending, deadline_ms });
@@ -418,6 +426,7 @@ impl<O> Connection<O> {
 
     /// `n` bytes were read into [`read_space`](Self::read_space).
     pub fn handle_read(&mut self, n: usize, cx: &mut Context<'_, O>) {
+        self.traffic.bytes_in += n as u64;
         self.reader.advance(n);
         while matches!(self.state, State::Handshaking { .. } | State::Ready) {
             let result = match self.reader.next_frame() {
@@ -436,6 +445,7 @@ impl<O> Connection<O> {
     where
         O: Outgoing,
     {
+        self.traffic.bytes_out += n as u64;
         self.written += n;
         if matches!(self.state, State::Handshaking { .. }) {
             return;
@@ -494,6 +504,7 @@ impl<O> Connection<O> {
         match handshake::request(&self.config, version, correlation_id) {
             Ok(frame) => {
                 self.written = 0;
+                self.traffic.note_request(frame.len());
                 self.asked_ms = cx.now_ms;
                 let deadline_ms = cx.now_ms.saturating_add(self.request_timeout_ms());
                 self.state = State::Handshaking { frame, version, correlation_id, deadline_ms };
@@ -508,6 +519,7 @@ impl<O> Connection<O> {
             // ApiVersions answers always have header 0.
             let (found, body) = split_header(frame, 0)?;
             check_correlation_id(Some(correlation_id), found)?;
+            self.traffic.responses += 1;
             self.handle_versions(&body, version, cx);
             return Ok(());
         }
@@ -518,6 +530,7 @@ impl<O> Connection<O> {
         let (found, body) = split_header(frame, header_version)?;
         check_correlation_id(expected, found)?;
         self.last_active_ms = cx.now_ms;
+        self.traffic.responses += 1;
         if let Some(Pending { sending: Sending { request, api, version, correlation_id, .. }, .. }) =
             self.sent.pop_front()
         {

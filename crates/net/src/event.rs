@@ -36,6 +36,32 @@ impl Outgoing for Vec<u8> {
     }
 }
 
+/// What went over a node's connections since it was last taken ([`Network::take_traffic`](crate::Network::take_traffic)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests that a connection took, the version handshake's included.
+    pub requests: u64,
+    /// Their bytes, each with the 4 of its length.
+    pub request_bytes: u64,
+    /// The largest of them.
+    pub largest_request: u64,
+    /// Answers.
+    pub responses: u64,
+    /// Bytes that sockets took.
+    pub bytes_out: u64,
+    /// Bytes that sockets gave.
+    pub bytes_in: u64,
+}
+
+impl Traffic {
+    pub(crate) fn note_request(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.requests += 1;
+        self.request_bytes += bytes;
+        self.largest_request = self.largest_request.max(bytes);
+    }
+}
+
 /// What happened to a connection or a request.
 #[derive(Debug)]
 pub enum Event<O> {

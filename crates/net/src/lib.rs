@@ -47,6 +47,8 @@ pub use client::{
     TopicMetadata,
 };
 pub use config::NetConfig;
-pub use event::{ConnectError, Disconnect, Event, NodeId, NodeState, Outgoing, ProtocolError, ResolveError};
+pub use event::{
+    ConnectError, Disconnect, Event, NodeId, NodeState, Outgoing, ProtocolError, ResolveError, Traffic,
+};
 pub use network::{Network, Waker};
 pub use resolve::{Resolve, SystemResolver};

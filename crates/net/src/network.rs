@@ -19,7 +19,7 @@ use rohrpost_protocol::{ApiKey, ApiVersionRanges};
 use crate::connection::{Connection, Context, CorrelationIds, Sending, Step};
 use crate::resolve::{Resolve, Resolver, SystemResolver};
 use crate::stream::{SHORT_MEANS_DONE, Stream};
-use crate::{Address, Disconnect, Event, NetConfig, NodeId, NodeState, Outgoing};
+use crate::{Address, Disconnect, Event, NetConfig, NodeId, NodeState, Outgoing, Traffic};
 
 const WAKER: Token = Token(usize::MAX);
 /// Sockets reported by one wait; the others come with the next.
@@ -28,6 +28,8 @@ const EVENTS_PER_WAIT: usize = 256;
 const SLICES_MAX: usize = 1024;
 /// Reads from one connection before the others get their turn.
 const READS_PER_PASS: usize = 8;
+/// Removed nodes of which the traffic is kept until somebody takes it.
+const REMOVED_MAX: usize = 256;
 
 /// A set of connections, at most one per broker (CON-1).
 ///
@@ -42,6 +44,8 @@ pub struct Network<O: Outgoing> {
     tools: Tools,
     /// Events of calls outside of `poll`.
     early: Vec<Event<O>>,
+    /// Traffic of nodes that were removed, until it is taken.
+    removed: Vec<(NodeId, Traffic)>,
     /// Nodes with something to write that was not tried yet.
     unwritten: Vec<usize>,
     /// Nodes whose sockets may have more to read, without a further edge to say so.
@@ -99,6 +103,7 @@ impl<O: Outgoing> Network<O> {
             slots: HashMap::new(),
             tools,
             early: Vec::new(),
+            removed: Vec::new(),
             unwritten: Vec::new(),
             unread: Vec::new(),
         })
@@ -145,7 +150,10 @@ impl<O: Outgoing> Network<O> {
         // The time counts for the back-off only, which goes with the node.
         self.disconnect(node, 0);
         if let Some(slot) = self.slots.remove(&node) {
-            self.nodes[slot] = None;
+            let traffic = self.nodes[slot].take().map(|mut gone| gone.connection.take_traffic());
+            if self.removed.len() < REMOVED_MAX {
+                self.removed.extend(traffic.map(|traffic| (node, traffic)));
+            }
             self.unwritten.retain(|&s| s != slot);
             self.unread.retain(|&s| s != slot);
         }
@@ -195,6 +203,16 @@ impl<O: Outgoing> Network<O> {
     /// What a small request took there and back when the node's connection was last made.
     pub fn round_trip_ms(&self, node: NodeId) -> Option<u64> {
         self.node(node)?.connection.round_trip_ms()
+    }
+
+    /// Tells what went over the wire since the last call, of each node with anything to tell.
+    pub fn take_traffic(&mut self, mut tell: impl FnMut(NodeId, Traffic)) {
+        let standing = self.nodes.iter_mut().flatten().map(|node| (node.id, node.connection.take_traffic()));
+        for (node, traffic) in self.removed.drain(..).chain(standing) {
+            if traffic != Traffic::default() {
+                tell(node, traffic);
+            }
+        }
     }
 
     /// Where a node's connection stands as of the last `poll`.

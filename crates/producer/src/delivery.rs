@@ -325,6 +325,11 @@ impl Completion {
         self.records.store(records, Ordering::Release);
     }
 
+    /// As was set.
+    pub(crate) fn record_count(&self) -> u32 {
+        self.records.load(Ordering::Acquire)
+    }
+
     /// Charges a callback ([`charged_bytes`]). `false`: there is no room, and nothing was charged.
     pub(crate) fn charge_callback(&self, bytes: usize, pool: &Pool, force: bool) -> bool {
         self.callbacks.lock().charge(bytes, pool, force)

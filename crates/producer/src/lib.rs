@@ -75,6 +75,7 @@ mod interleavings_tests;
 #[doc(hidden)]
 pub mod measured;
 mod metadata;
+mod metrics;
 mod outcome;
 mod partitioner;
 mod producer;
@@ -103,9 +104,13 @@ pub use self::config::{
 pub use self::delivery::{Delivery, Job, WaitError};
 pub use self::failed_records::{FailedRecord, FailedRecords, KeepError};
 pub use self::interceptor::{Acknowledgement, Interceptor, InterceptorSettings};
+pub use self::metrics::{
+    AvgMax, Histogram, Meter, Metric, MetricDescription, MetricGroup, MetricKind, Metrics, MetricsSnapshot,
+    NodeMetrics, ProducerMetrics, Stage, TopicMetrics, metric_descriptions, prometheus_text,
+};
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::producer::{
-    BuildError, CloseReport, FlushError, HeldRecords, Metrics, PartitionInfo, Producer, Undelivered,
+    BuildError, CloseReport, FlushError, HeldRecords, PartitionInfo, Producer, Undelivered,
 };
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};

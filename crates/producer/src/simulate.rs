@@ -14,8 +14,9 @@ use rohrpost_protocol::{ApiKey, ApiVersionRanges, VersionRange};
 
 use crate::config::{ConfigErrors, ProducerBuilder};
 use crate::metadata::{Snapshot, TopicMetadata};
+use crate::metrics::Metrics;
 use crate::outcome::Refusal;
-use crate::producer::{CloseReport, Metrics, Producer, Shared};
+use crate::producer::{CloseReport, Producer, Shared};
 use crate::sender::core::Links;
 use crate::sender::driver::net_config;
 use crate::sender::request::{Framed, Request};

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub(crate) struct Clock {
     /// `None`: a clock set by hand.
     start: Option<Instant>,
-    monotonic_ms: AtomicU64,
+    monotonic_us: AtomicU64,
     wall_ms: AtomicI64,
 }
 
@@ -19,7 +19,7 @@ impl Clock {
     pub(crate) fn new() -> Clock {
         let clock = Clock {
             start: Some(Instant::now()),
-            monotonic_ms: AtomicU64::new(0),
+            monotonic_us: AtomicU64::new(0),
             wall_ms: AtomicI64::new(0),
         };
         clock.refresh();
@@ -31,14 +31,19 @@ impl Clock {
         let Some(start) = self.start else { return self.last_ms() };
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
         self.wall_ms.store(wall_ms, Ordering::Relaxed);
-        let now_ms = start.elapsed().as_millis() as u64;
-        self.monotonic_ms.store(now_ms, Ordering::Relaxed);
-        now_ms
+        let now_us = start.elapsed().as_micros() as u64;
+        self.monotonic_us.store(now_us, Ordering::Relaxed);
+        now_us / 1000
     }
 
     /// The last monotonic reading; at most as old as the sender's last pass.
     pub(crate) fn last_ms(&self) -> u64 {
-        self.monotonic_ms.load(Ordering::Relaxed)
+        self.last_us() / 1000
+    }
+
+    /// The same in microseconds: for durations that are measured (MTR-2), while timers go by milliseconds.
+    pub(crate) fn last_us(&self) -> u64 {
+        self.monotonic_us.load(Ordering::Relaxed)
     }
 
     /// The last wall-clock reading, in ms since 1970.
@@ -51,13 +56,13 @@ impl Clock {
 impl Clock {
     /// A clock that stands still until it is set, for tests and simulations.
     pub(crate) fn by_hand(wall_ms: i64) -> Clock {
-        Clock { start: None, monotonic_ms: AtomicU64::new(0), wall_ms: AtomicI64::new(wall_ms) }
+        Clock { start: None, monotonic_us: AtomicU64::new(0), wall_ms: AtomicI64::new(wall_ms) }
     }
 
     /// Sets a clock that stands still otherwise.
     #[cfg(feature = "simulate")]
     pub(crate) fn set(&self, now_ms: u64, wall_ms: i64) {
-        self.monotonic_ms.store(now_ms, Ordering::Relaxed);
+        self.monotonic_us.store(now_ms * 1000, Ordering::Relaxed);
         self.wall_ms.store(wall_ms, Ordering::Relaxed);
     }
 
@@ -65,6 +70,6 @@ impl Clock {
     #[cfg(test)]
     pub(crate) fn advance(&self, ms: u64) -> u64 {
         self.wall_ms.fetch_add(ms as i64, Ordering::Relaxed);
-        self.monotonic_ms.fetch_add(ms, Ordering::Relaxed) + ms
+        self.monotonic_us.fetch_add(ms * 1000, Ordering::Relaxed) / 1000 + ms
     }
 }

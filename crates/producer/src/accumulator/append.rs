@@ -253,7 +253,7 @@ impl Accumulator {
                 return Step::Done(delivery);
             }
             // ACC-2: it does not fit: the batch is closed for appends
-            jobs.1 = self.close_last(&mut queue);
+            jobs.1 = self.close_last(&mut queue, clock.last_us());
             if stay.is_some_and(|stay| stay.is_over(self.settings.batch_size, || true)) {
                 return Step::MoveOn;
             }
@@ -297,6 +297,7 @@ impl Accumulator {
         queue.next_id += 1;
         let raw_limit = self.settings.max_request_size.max(candidate.size);
         let mut batch = Batch::open(partition.clone(), id, chunk, limit, raw_limit, scale, now_ms);
+        batch.created_us = clock.last_us();
         let size =
             batch.builder.measure(timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers);
         let (index, _) = batch.append(record, size, timestamp);
@@ -317,9 +318,10 @@ impl Accumulator {
         delivery
     }
 
-    /// Closes the last batch if it is open; the job, if there is one, is to be submitted after the lock.
-    pub(super) fn close_last(&self, queue: &mut Queue) -> Option<codec_pool::Job> {
+    /// Closes the last batch if it is open; the job, if there is one, is to be submitted after the lock. `now_us` 0: as it is sent.
+    pub(super) fn close_last(&self, queue: &mut Queue, now_us: u64) -> Option<codec_pool::Job> {
         let batch = queue.open_batch()?;
+        batch.closed_us = now_us;
         let len = rohrpost_record::HEADER_LEN + batch.builder.records_len();
         let job = self.codec.close(batch);
         queue.last_len = len;

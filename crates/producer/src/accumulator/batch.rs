@@ -40,6 +40,9 @@ pub(crate) struct Batch {
     pub(super) codec: Codec,
     pub(super) payload_len: usize,
     pub(super) created_ms: u64,
+    /// The same to the microsecond, and when it was closed for appends (MTR-2); 0: when it was sent.
+    pub(super) created_us: u64,
+    pub(super) closed_us: u64,
     /// Waiting counts from here: creation, or the last re-enqueue (ACC-12).
     pub(super) since_ms: u64,
     pub(super) not_before_ms: u64,
@@ -137,6 +140,8 @@ impl Batch {
             codec: Codec::None,
             payload_len: 0,
             created_ms: now_ms,
+            created_us: now_ms * 1000,
+            closed_us: 0,
             since_ms: now_ms,
             not_before_ms: 0,
             attempts: 0,
@@ -226,6 +231,28 @@ impl Batch {
     /// Monotonic ms when its first record was appended.
     pub(crate) fn created_ms(&self) -> u64 {
         self.created_ms
+    }
+
+    /// Monotonic µs of the same moment.
+    pub(crate) fn created_us(&self) -> u64 {
+        self.created_us
+    }
+
+    /// MTR-2: how long it took records, and how long it then waited, if it is sent now.
+    pub(crate) fn filling_and_queued_us(&self, now_us: u64) -> (u64, u64) {
+        let closed_us = if self.closed_us == 0 { now_us } else { self.closed_us.min(now_us) };
+        let closed_us = closed_us.max(self.created_us);
+        (closed_us - self.created_us, now_us.saturating_sub(closed_us))
+    }
+
+    /// Bytes of its records before compression.
+    pub(crate) fn records_len(&self) -> usize {
+        self.builder.records_len()
+    }
+
+    /// The largest record's size estimate in bytes, with a header of its own (ACC-8).
+    pub(crate) fn max_record_size(&self) -> usize {
+        self.max_record
     }
 
     /// A copy of its bytes. The header is there if it was drained.
@@ -469,11 +496,6 @@ impl Batch {
     /// It was in a request before (ACC-8).
     pub(crate) fn is_retry(&self) -> bool {
         self.is_retry
-    }
-
-    /// The largest record's size estimate in bytes (ACC-8).
-    pub(crate) fn max_record_size(&self) -> usize {
-        self.max_record
     }
 
     /// The codec it travels with.

@@ -316,6 +316,11 @@ impl Pool {
         self.0.wanting.load(Ordering::Acquire) > 0
     }
 
+    /// How many calls wait for room.
+    pub(crate) fn waiting_for_room(&self) -> usize {
+        self.0.wanting.load(Ordering::Acquire)
+    }
+
     /// Wakes everybody in the line; they find the producer closed and leave (BUF-6).
     pub(crate) fn wake_all(&self) {
         let wake = self.0.inner.lock().line.wakers();

@@ -136,7 +136,7 @@ impl Accumulator {
                 return true;
             }
             if head.is_open() && has_codec {
-                jobs.extend(self.close_last(&mut queue)); // the head is the last
+                jobs.extend(self.close_last(&mut queue, now_ms * 1000)); // the head is the last
             } else if head.state != State::Compressing && !ready.nodes.contains(&leader) {
                 ready.nodes.push(leader); // a plain batch stays open until it is drained (ACC-15)
             }
@@ -199,7 +199,7 @@ impl Accumulator {
                 break;
             }
             if head.is_open() {
-                self.close_last(&mut queue);
+                self.close_last(&mut queue, 0);
             }
             // ACC-19: from the front, under the partition's lock, and in this order into the request
             let Some(mut batch) = queue.batches.pop_front() else { continue };

@@ -133,6 +133,7 @@ impl Accumulator {
                 part.inherit_stamp(stamp);
             }
             part.since_ms = now_ms;
+            part.created_us = batch.created_us;
             part.leader_epoch = batch.leader_epoch;
             part.is_split = true;
             part.was_drained = may_be_written;

@@ -208,7 +208,7 @@ static CATALOGUE: &[ConfigKey] = &[
     entry("metrics.context.*", Origin::Kafka, "prefix", "none", "any", "low",
         "Labels that Kafka's own client hands to its metric reporters."),
     entry("metrics.num.samples", Origin::Kafka, "int", "2", "at least 1", "low",
-        "Windows that rates are computed over."),
+        "Windows that rates, means and maxima are taken over; at most 100 are kept."),
     entry("metrics.recording.level", Origin::Kafka, "string", "INFO", "INFO, DEBUG, TRACE", "low",
         "How detailed the metrics of Kafka's own client are."),
     entry("metrics.sample.window.ms", Origin::Kafka, "long", "30000", "at least 0", "low",

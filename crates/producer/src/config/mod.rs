@@ -101,6 +101,10 @@ pub struct Config {
     /// `allow.auto.create.topics` (default true; not a key of Kafka's producer): may an unknown topic be created by being
     /// asked for? A topic once seen is never brought back by this producer (MET-8).
     pub allow_auto_create_topics: bool,
+    /// `metrics.num.samples` (default 2): windows that rates, means and maxima are taken over; at most 100 are kept.
+    pub metrics_num_samples: u32,
+    /// `metrics.sample.window.ms` (default 30000): how long each of them is.
+    pub metrics_sample_window_ms: u64,
     /// `topic.recreation` (default follow; a key of ours): what becomes of buffered records when their topic was deleted and created
     /// anew (MET-9).
     pub topic_recreation: TopicRecreation,

@@ -245,6 +245,8 @@ impl<'a> Resolver<'a> {
                 LONG_MAX,
             ),
             allow_auto_create_topics: self.boolean("allow.auto.create.topics", true),
+            metrics_num_samples: self.number("metrics.num.samples", 2, 1, INT_MAX) as u32,
+            metrics_sample_window_ms: self.number("metrics.sample.window.ms", 30_000, 0, LONG_MAX),
             topic_recreation: self.topic_recreation(),
             stop_on_failure: self.stop_on_failure(),
             resend_innocent_records: self.boolean("resend.innocent.records", false),

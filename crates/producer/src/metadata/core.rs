@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rohrpost_net::Backoff;
 use rohrpost_protocol::messages::{MetadataResponse, MetadataResponseTopic, NodeEndpoint};
 use rohrpost_protocol::{ErrorClass, ErrorCode};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};
 use crate::config::Config;
@@ -485,6 +485,14 @@ impl MetadataCore {
                     known.clone()
                 }
                 Some(known) => {
+                    if let (Some(before), Some(now)) = (known.leader, new.leader)
+                        && before != now
+                    {
+                        debug!(
+                            "{name}-{index}: the leader moved from {before} to {now}, epoch {}",
+                            new.leader_epoch
+                        );
+                    }
                     progress |= new.leader_epoch > known.leader_epoch
                         || new.leader != known.leader && new.leader.is_some();
                     new

@@ -16,6 +16,7 @@ use crate::delivery::{Executor, Keeping};
 use crate::failed_records::{FailedRecords, Sink};
 use crate::interceptor::{Interceptor, Interceptors};
 use crate::metadata::MetadataShared;
+use crate::metrics::book::{Book, Spans};
 use crate::outcome::Refusal;
 use crate::sender::core::SenderStats;
 use crate::sync::OnceLock;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) closed: Closed,
     pub(crate) stops: Stops,
     pub(crate) stats: SenderStats,
+    pub(crate) book: Book,
     pub(crate) interceptors: Option<Arc<Interceptors>>,
 }
 
@@ -68,7 +70,6 @@ impl Shared {
     fn with(config: Config, settings: Settings, clock: Clock) -> Shared {
         let sender = SenderWake::new();
         Shared {
-            clock,
             metadata: MetadataShared::new(sender.clone()),
             accumulator: Accumulator::new(settings, sender.clone()),
             timers: Timers::new(sender.clone()),
@@ -77,6 +78,11 @@ impl Shared {
             closed: Closed::default(),
             stops: Stops::default(),
             stats: SenderStats::default(),
+            book: Book::new(
+                Spans::new(config.metrics_num_samples, config.metrics_sample_window_ms),
+                clock.last_us(),
+            ),
+            clock,
             interceptors: None,
             sender,
             config,

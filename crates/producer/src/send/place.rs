@@ -25,7 +25,7 @@ pub(super) async fn known_topic(shared: &Arc<Shared>, topic: &Arc<TopicState>) -
         return Err(Refusal::WouldWait);
     }
     let mut wait = Wait::new(shared, topic);
-    poll_fn(|cx| {
+    let result = poll_fn(|cx| {
         // Watch first: the producer may close, and its sender end, between the two.
         if let Err(refusal) = wait.look(cx.waker()).and_then(|()| shared.check_open()) {
             return Poll::Ready(Err(refusal));
@@ -38,7 +38,9 @@ pub(super) async fn known_topic(shared: &Arc<Shared>, topic: &Arc<TopicState>) -
         }
         Poll::Ready(Err(wait.unknown_topic()))
     })
-    .await
+    .await;
+    wait.note(None);
+    result
 }
 
 /// A send's place in the line. Gives everything back when dropped.
@@ -50,6 +52,8 @@ pub(super) struct Place {
     pub(super) granted: Option<Chunk>,
     /// Came with what was granted, if records are counted (CFG-21).
     pub(super) place: Option<Places>,
+    /// When its topic, with its partition, was known.
+    known_us: Option<u64>,
 }
 
 impl Place {
@@ -62,7 +66,8 @@ impl Place {
     ) -> Place {
         let pool = shared.accumulator.pool();
         let ticket = pool.enter(topic, partition, pool.room_for(size), topic.known(), waker);
-        Place { wait: Wait::new(shared, topic), ticket, partition, size, granted: None, place: None }
+        let wait = Wait::new(shared, topic);
+        Place { wait, ticket, partition, size, granted: None, place: None, known_us: None }
     }
 
     /// Ready when it is this one's turn, and it has metadata and room (`granted`).
@@ -73,6 +78,9 @@ impl Place {
             self.wait.look(waker)?;
         }
         let known = self.wait.topic.known();
+        if is_known(known) && self.known_us.is_none() {
+            self.known_us = Some(self.wait.shared.clock.last_us());
+        }
         let pool = self.wait.shared.accumulator.pool();
         let turn = pool.poll(self.ticket, &self.wait.topic, known, waker);
         // After the waker is in place: who closes wakes it, and after that nobody might.
@@ -95,6 +103,7 @@ impl Place {
             _ => {
                 let pool = self.wait.shared.accumulator.pool();
                 pool.count_exhausted();
+                self.wait.shared.book.exhausted(self.wait.shared.clock.last_us());
                 Refusal::BufferExhausted { bytes: pool.room_for(self.size), waited_ms } // BUF-3
             }
         }))
@@ -105,6 +114,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         drop((self.granted.take(), self.place.take()));
         self.wait.shared.accumulator.pool().leave(self.ticket);
+        self.wait.note(self.known_us);
     }
 }
 
@@ -113,6 +123,7 @@ pub(super) struct Wait {
     shared: Arc<Shared>,
     pub(super) topic: Arc<TopicState>,
     deadline_ms: u64,
+    since_us: u64,
     timer: Option<TimerKey>,
     watch: Option<WaitKey>,
     /// What the cluster last said of the topic.
@@ -123,6 +134,7 @@ impl Wait {
     fn new(shared: &Arc<Shared>, topic: &Arc<TopicState>) -> Wait {
         Wait {
             deadline_ms: shared.clock.refresh().saturating_add(shared.config.max_block_ms),
+            since_us: shared.clock.last_us(),
             shared: shared.clone(),
             topic: topic.clone(),
             timer: None,
@@ -157,6 +169,17 @@ impl Wait {
             self.timer = Some(self.shared.timers.register(self.deadline_ms, waker));
         }
         false
+    }
+
+    /// The wait is over: for metadata until `known_us`, for room from then on. It is the call that waited which writes that down, and no
+    /// other (MTR-3).
+    fn note(&self, known_us: Option<u64>) {
+        let Wait { shared, topic, since_us, .. } = self;
+        shared.clock.refresh();
+        let now_us = shared.clock.last_us().max(*since_us);
+        let known_us = known_us.unwrap_or(now_us).clamp(*since_us, now_us);
+        let name = (topic.known() > 0).then(|| topic.name());
+        shared.book.waited(name, known_us - since_us, now_us - known_us, now_us);
     }
 
     /// PRE-2

@@ -16,6 +16,7 @@ use super::retry::{self, Facts, Verdict};
 use super::slow::Trip;
 use crate::accumulator::{Batch, FIRST_CHUNK, Partition};
 use crate::delivery::Completion;
+use crate::metrics::book;
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::producer::Undelivered;
 use crate::rules::{self, Rule};
@@ -25,6 +26,14 @@ impl SenderCore {
     pub(super) fn handle_produce(&mut self, produce: Produce, answer: &ProduceResponse<'_>, now_ms: u64) {
         self.request_ended();
         let trip = produce.trip;
+        let now_us = self.shared.clock.last_us();
+        self.shared.book.answered(
+            trip.node,
+            trip.sent_and_written_us(now_us),
+            u64::try_from(answer.throttle_time_ms).unwrap_or(0),
+            produce.topics.iter().map(|topic| (&topic.name, topic.batches.len())),
+            now_us,
+        );
         self.ways.entry(trip.node).or_default().produced(now_ms.saturating_sub(trip.sent_ms));
         for topic in produce.topics {
             // SND-9: from version 13 on topics go by the id that the request had.
@@ -217,7 +226,10 @@ impl SenderCore {
         self.log_retry(&batch, code, message, trip, now_ms);
         let stats = &self.shared.stats;
         stats.batches_retried.fetch_add(1, Ordering::Relaxed);
-        stats.records_retried.fetch_add(u64::from(batch.record_count()), Ordering::Relaxed);
+        let records = u64::from(batch.record_count());
+        stats.records_retried.fetch_add(records, Ordering::Relaxed);
+        let now_us = self.shared.clock.last_us();
+        self.shared.book.retried(batch.partition().topic_name(), records, now_us);
         self.requeue(batch, now_ms);
     }
 
@@ -284,11 +296,12 @@ impl SenderCore {
             self.keep_failed(&mut batch, failure);
         }
         let mut told = std::mem::take(&mut self.told);
+        let now_us = self.shared.clock.last_us();
         let state = self.state(&partition);
         let at = state.entry_of(&batch);
         // IDM-11, IDM-12: what was numbered and is not acknowledged may leave a gap.
         let leaves_gap = state.entry(at).stamp.is_some() && !matches!(result, BatchResult::Acked { .. });
-        state.end(at, result, Some(batch), &mut told);
+        state.end(at, result, Some(batch), now_us, &mut told);
         if leaves_gap && rules::holds(Rule::UnresolvedMarked) {
             self.wants_new_epoch(&partition, Bump::IfUnresolved);
         }
@@ -318,7 +331,7 @@ impl SenderCore {
         let closes = self.undelivered.is_some();
         let mut given_up = Vec::new();
         let keeping = self.shared.accumulator.outlet().keeping();
-        let now_ms = self.shared.clock.last_ms();
+        let now_us = self.shared.clock.last_us();
         let mut told = Vec::new();
         for completion in chosen {
             let Some(at) = state.find(&completion) else { continue };
@@ -338,13 +351,13 @@ impl SenderCore {
             };
             let failure = Arc::new(failure);
             if let Some(keeping) = keeping {
-                let age_ms = now_ms.saturating_sub(state.entry(at).created_ms);
+                let age_ms = (now_us / 1000).saturating_sub(state.entry(at).created_ms);
                 keeping.fails(&completion, &failure, age_ms, None); // SEND-2
             }
             if closes {
                 self.given_up.push((completion, failure.clone()));
             }
-            state.end(at, BatchResult::Failed(failure), None, &mut told);
+            state.end(at, BatchResult::Failed(failure), None, now_us, &mut told);
         }
         given_up.into_iter().for_each(|id| self.stop_on_failure(&partition, id, reason));
         // IDM-12: marked whenever a request may have carried it.
@@ -356,13 +369,27 @@ impl SenderCore {
 
     /// Completes batches, callbacks included (CMPL-3).
     fn tell(&mut self, told: &mut Vec<Told>) {
-        for Told { completion, result, batch } in told.drain(..) {
+        for Told { completion, result, batch, created_us, ended_us } in told.drain(..) {
+            self.ended.push(book::Told {
+                topic: completion.partition().topic_name().clone(),
+                records: u64::from(completion.record_count()),
+                failed: matches!(result, BatchResult::Failed(_)),
+                created_us,
+                ended_us,
+            });
             match batch {
                 Some(batch) => self.shared.accumulator.complete(batch, result),
                 None => {
                     self.shared.accumulator.resolve(&completion, result);
                 }
             }
+        }
+    }
+
+    /// MTR-2: writes down the batches that have got their outcome since the last call; their callbacks have run meanwhile.
+    pub(super) fn note_ended(&mut self) {
+        if !self.ended.is_empty() {
+            self.shared.book.told(&mut self.ended, self.shared.clock.last_us());
         }
     }
 

@@ -79,6 +79,7 @@ impl SenderCore {
         let random = self.random.f64();
         match self.metadata.handle_answer(answer, version, now_ms, random) {
             Change::Snapshot => {
+                self.shared.book.got_metadata(now_ms);
                 self.troubles.clear();
                 self.tell_trouble();
                 self.set_nodes(links);

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rohrpost_net::Backoff;
 use rohrpost_protocol::messages::{InitProducerIdResponse, MetadataResponse, ProduceResponse};
 use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, VersionRange};
-use rohrpost_record::Codec;
+use rohrpost_record::{Codec, HEADER_LEN};
 use tracing::debug;
 
 use super::cluster::Asked;
@@ -28,6 +28,7 @@ use super::stops::Halts;
 use crate::accumulator::{Batch, Gate, HeadInfo, Partition, Ready};
 use crate::delivery::Completion;
 use crate::metadata::{MetadataCore, Snapshot};
+use crate::metrics::book::{self, Draft, Sent};
 use crate::outcome::{BatchFailure, BatchResult, Reason};
 use crate::producer::{Shared, Undelivered};
 use crate::rules::{self, Rule};
@@ -137,6 +138,10 @@ pub(crate) struct SenderCore {
     pub(super) halts: Halts,
     /// Empty between uses; only its memory is kept.
     pub(super) told: Vec<Told>,
+    /// The same, of what the metrics say of a request.
+    draft: Draft,
+    /// Batches that have got their outcome in this turn (MTR-2).
+    pub(super) ended: Vec<book::Told>,
     /// A broker named a new leader since the last pass (ERR-2).
     pub(super) hinted: bool,
     /// Brokers that are gone still have to answer.
@@ -173,6 +178,8 @@ impl SenderCore {
             ways: BTreeMap::new(),
             halts: Halts::default(),
             told: Vec::new(),
+            draft: Draft::default(),
+            ended: Vec::new(),
             hinted: false,
             has_gone: false,
             next_look_ms: None,
@@ -469,9 +476,10 @@ impl SenderCore {
         }
         let mut topics: Vec<ProduceTopic> = Vec::new();
         let count = drained.len();
+        let now_us = self.shared.clock.last_us();
         for batch in drained.drain(..) {
             let Some(mut batch) = self.split_ahead(batch, now_ms) else { continue };
-            if !self.prepare(&mut batch, node, snapshot, now_ms) {
+            let Some(is_first) = self.prepare(&mut batch, node, snapshot, now_ms) else {
                 // IDM-16
                 let text =
                     "an attempt got no answer, and the partition has gone on in a new producer epoch since";
@@ -481,7 +489,7 @@ impl SenderCore {
                     Some(text.into()),
                 );
                 continue;
-            }
+            };
             let name = batch.partition().topic_name();
             let same = |topic: &ProduceTopic| Arc::ptr_eq(&topic.name, name) || topic.name == *name;
             let at = topics.len().checked_sub(1).filter(|last| same(&topics[*last]));
@@ -494,6 +502,7 @@ impl SenderCore {
                 topics.push(ProduceTopic { name: name.clone(), id, batches });
                 topics.len() - 1
             });
+            self.draft.add(at, &topics[at].name, sent(&batch, is_first, now_us));
             topics[at].batches.push(batch);
         }
         if topics.is_empty() {
@@ -507,6 +516,7 @@ impl SenderCore {
         let trip = Trip {
             node,
             sent_ms: now_ms,
+            sent_us: now_us,
             ahead: links.in_flight(node),
             round_trip_ms: links.round_trip_ms(node),
             ..Trip::default()
@@ -518,18 +528,21 @@ impl SenderCore {
                 stats.requests_in_flight.fetch_add(1, Ordering::Relaxed);
                 stats.produce_requests.fetch_add(1, Ordering::Relaxed);
                 stats.batches_sent.fetch_add(batches as u64, Ordering::Relaxed);
+                self.shared.book.sent(&mut self.draft, now_us);
                 true
             }
-            Err(Request { body: Body::Produce(produce), .. }) => {
-                self.put_back(produce, now_ms);
+            Err(refused) => {
+                self.draft.clear();
+                if let Body::Produce(produce) = refused.body {
+                    self.put_back(produce, now_ms);
+                }
                 false
             }
-            Err(_) => false,
         }
     }
 
-    /// ACC-18: pid, epoch and sequence. False if the batch ended instead.
-    fn prepare(&mut self, batch: &mut Batch, node: i32, snapshot: &Snapshot, now_ms: u64) -> bool {
+    /// ACC-18: pid, epoch and sequence. Says whether it goes out for the first time; `None`: it may not go any more.
+    fn prepare(&mut self, batch: &mut Batch, node: i32, snapshot: &Snapshot, now_ms: u64) -> Option<bool> {
         let identity = self.idempotence.as_ref().and_then(Idempotence::current);
         let timeout_ms = self.shared.config.delivery_timeout_ms;
         let expiry_ms = batch.created_ms().saturating_add(timeout_ms);
@@ -543,15 +556,9 @@ impl SenderCore {
             Some(identity) => state.stamp(batch, identity),
             None => Some(rohrpost_record::Stamp::NONE),
         };
-        match stamp {
-            Some(stamp) => {
-                // IDM-0
-                batch.set_stamp(stamp);
-                state.register(batch, node, now_ms);
-                true
-            }
-            None => false,
-        }
+        // IDM-0
+        batch.set_stamp(stamp?);
+        Some(state.register(batch, node, now_ms))
     }
 
     /// The connection went away between `ready` and `send`: nothing was written, and it was no attempt (RTY-2).
@@ -680,6 +687,20 @@ impl SenderCore {
         let Some(identity) = ids.current().map(|known| Identity { epoch, ..known }) else { return };
         ids.got(identity);
         self.partitions.iter_mut().for_each(|state| state.begin_at(identity, sequence));
+    }
+}
+
+/// What the metrics say of a batch that goes into a request.
+fn sent(batch: &Batch, is_first: bool, now_us: u64) -> Sent {
+    let record_bytes = batch.records_len();
+    Sent {
+        records: batch.record_count().into(),
+        bytes: batch.encoded_len() as u64,
+        raw_bytes: (HEADER_LEN + record_bytes) as u64,
+        record_bytes: record_bytes as u64,
+        largest_record: batch.max_record_size().saturating_sub(HEADER_LEN) as u64,
+        // MTR-1
+        first: is_first.then(|| batch.filling_and_queued_us(now_us)),
     }
 }
 

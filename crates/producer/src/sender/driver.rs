@@ -3,6 +3,7 @@
 //! One loop: begin a pass → a turn (timers, commands, the core's pass) → poll until the next deadline → what the network brought.
 //! It sleeps in the poll only, and only if nobody left work since the pass began (PRE-9).
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
     let waker = network.waker();
     shared.sender.set_waker(move || waker.wake());
     let turns = Turns::new(shared.clone(), fastrand::u64(..));
-    let mut driver = Driver { shared: shared.clone(), turns, network, events: Vec::new() };
+    let busy_since_us = shared.clock.last_us();
+    let mut driver = Driver { shared: shared.clone(), turns, network, events: Vec::new(), busy_since_us };
     let shared = shared.clone();
     std::thread::Builder::new().name("rohrpost-sender".into()).spawn(move || {
         let ended = catch_unwind(AssertUnwindSafe(|| driver.run()));
@@ -46,6 +48,8 @@ struct Driver {
     turns: Turns,
     network: Network<Framed>,
     events: Vec<Event<Framed>>,
+    /// The end of the last poll.
+    busy_since_us: u64,
 }
 
 impl Driver {
@@ -64,7 +68,10 @@ impl Driver {
                     Some(0)
                 }
                 Turn::Poll { wait_ms } => wait_ms,
-                Turn::Ended(report) => return report,
+                Turn::Ended(report) => {
+                    self.note_pass(0);
+                    return report;
+                }
             };
             let may_sleep = wait_ms != Some(0) && shared.sender.sleep(token, wait_ms.unwrap_or(u64::MAX));
             let timeout = if may_sleep { wait_ms.map(Duration::from_millis) } else { Some(Duration::ZERO) };
@@ -75,7 +82,15 @@ impl Driver {
     /// Waits for the network, and hands on what it brings.
     fn poll(&mut self, timeout: Option<Duration>) {
         let shared = &self.shared;
-        let result = self.network.poll(timeout, || shared.clock.refresh(), &mut self.events);
+        // The first look at the clock comes before the wait, the last one after it.
+        let looks: Cell<Option<(u64, u64)>> = Cell::new(None);
+        let look = || {
+            let now_ms = shared.clock.refresh();
+            let now_us = shared.clock.last_us();
+            looks.set(Some((looks.get().map_or(now_us, |(first, _)| first), now_us)));
+            now_ms
+        };
+        let result = self.network.poll(timeout, look, &mut self.events);
         shared.sender.awake();
         if let Err(error) = result {
             // SND-10: an error of one pass ends nothing. Without sockets there is nothing better to do than to try again.
@@ -83,8 +98,18 @@ impl Driver {
             std::thread::sleep(Duration::from_millis(shared.config.reconnect_backoff_ms.clamp(1, 1000)));
         }
         let now_ms = shared.clock.refresh();
-        let links = &mut links(&mut self.network, &shared.config);
+        self.note_pass(looks.get().map_or(0, |(first, last)| last.saturating_sub(first)));
+        let links = &mut links(&mut self.network, &self.shared.config);
         self.turns.handle(self.events.drain(..), |framed| framed.request, links, now_ms);
+    }
+
+    /// A pass is over, of which so much was waiting: tells the metrics, and what the sockets carried.
+    fn note_pass(&mut self, wait_us: u64) {
+        let now_us = self.shared.clock.last_us();
+        let worked_us = now_us.saturating_sub(self.busy_since_us).saturating_sub(wait_us);
+        self.busy_since_us = now_us;
+        let network = &mut self.network;
+        self.shared.book.polled(worked_us, wait_us, now_us, |tell| network.take_traffic(tell));
     }
 }
 

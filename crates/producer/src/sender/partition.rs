@@ -25,6 +25,9 @@ pub(super) struct Entry {
     /// The topic that its last request went to; zero if it is not known.
     pub(super) topic_id: Uuid,
     pub(super) created_ms: u64,
+    /// MTR-2
+    created_us: u64,
+    ended_us: u64,
     pub(super) stamp: Option<Stamp>,
     pub(super) place: Place,
     /// An attempt was unanswered, or answered with an error after which it may be in the log (CMPL-8, IDM-16).
@@ -59,6 +62,9 @@ pub(super) struct Told {
     pub(super) completion: sync::Arc<Completion>,
     pub(super) result: BatchResult,
     pub(super) batch: Option<Batch>,
+    /// MTR-2: when its first record was appended, and when it got its outcome.
+    pub(super) created_us: u64,
+    pub(super) ended_us: u64,
 }
 
 /// What holds for all partitions.
@@ -196,8 +202,8 @@ impl PartitionState {
         Some(Stamp { producer_id, producer_epoch: epoch, base_sequence })
     }
 
-    /// A batch goes out: it has an entry from now on.
-    pub(super) fn register(&mut self, batch: &Batch, node: i32, now_ms: u64) {
+    /// A batch goes out: it has an entry from now on. True if it, or what it is a part of, was in no request before.
+    pub(super) fn register(&mut self, batch: &Batch, node: i32, now_ms: u64) -> bool {
         self.on_wire += 1;
         let at = self.entry_of(batch);
         let entry = &mut self.entries[at];
@@ -207,6 +213,7 @@ impl PartitionState {
         entry.topic_id = self.topic_id;
         entry.place = Place::OnWire;
         entry.attempts += 1;
+        entry.attempts == 1
     }
 
     /// The place of a batch's entry; a new one at the end if it has none.
@@ -217,6 +224,8 @@ impl PartitionState {
                 id: batch.id(),
                 topic_id: Uuid::default(),
                 created_ms: batch.created_ms(),
+                created_us: batch.created_us(),
+                ended_us: 0,
                 stamp: None,
                 place: Place::Queued,
                 may_be_written: false,
@@ -241,6 +250,8 @@ impl PartitionState {
             id: part.id,
             topic_id: whole.topic_id,
             created_ms: whole.created_ms,
+            created_us: whole.created_us,
+            ended_us: 0,
             stamp: part.stamp,
             place: Place::Queued,
             may_be_written: whole.may_be_written,
@@ -297,6 +308,7 @@ impl PartitionState {
         at: usize,
         result: BatchResult,
         mut batch: Option<Batch>,
+        now_us: u64,
         told: &mut Vec<Told>,
     ) {
         // IDM-14: whether or not it is told now. And before it is told: who waits for the outcome finds the room.
@@ -306,16 +318,19 @@ impl PartitionState {
         if !rules::holds(Rule::SendOrder)
             && let Some(entry) = self.entries.remove(at)
         {
-            told.push(Told { completion: entry.completion, result, batch });
+            let Entry { completion, created_us, .. } = entry;
+            told.push(Told { completion, result, batch, created_us, ended_us: now_us });
             return;
         }
         self.entries[at].place = Place::Ended(result, batch);
+        self.entries[at].ended_us = now_us;
         while matches!(self.entries.front(), Some(Entry { place: Place::Ended(..), .. })) {
-            let Some(Entry { completion, place: Place::Ended(result, batch), .. }) = self.entries.pop_front()
+            let Some(Entry { completion, place: Place::Ended(result, batch), created_us, ended_us, .. }) =
+                self.entries.pop_front()
             else {
                 break;
             };
-            told.push(Told { completion, result, batch });
+            told.push(Told { completion, result, batch, created_us, ended_us });
         }
         if self.entries.is_empty() {
             self.entries = VecDeque::new(); // room for four batches: too much for a partition at rest

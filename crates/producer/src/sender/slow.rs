@@ -35,6 +35,8 @@ pub(crate) struct Trip {
     pub(crate) node: i32,
     /// When it was handed to the connection (SND-4).
     pub(crate) sent_ms: u64,
+    /// The same to the microsecond (MTR-2).
+    pub(crate) sent_us: u64,
     /// When the socket had all of it. `None`: not yet, or not known.
     pub(crate) written_ms: Option<u64>,
     /// The id in its header.
@@ -127,6 +129,18 @@ impl Times {
         self.behind_ms += turn_ms - trip.sent_ms;
         self.link_ms += written_ms - turn_ms + round_trip_ms;
         self.broker_ms += since_written_ms - round_trip_ms;
+    }
+}
+
+impl Trip {
+    /// MTR-2: handed over, and when the socket had all of it, to the millisecond; if it is not known, now.
+    pub(super) fn sent_and_written_us(&self, now_us: u64) -> (u64, u64) {
+        let written_us = match self.written_ms {
+            Some(ms) if ms > self.sent_ms => ms * 1000,
+            Some(_) => self.sent_us,
+            None => now_us,
+        };
+        (self.sent_us, written_us)
     }
 }
 

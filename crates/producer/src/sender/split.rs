@@ -17,7 +17,7 @@
 use std::sync::atomic::Ordering;
 
 use rohrpost_protocol::ErrorCode;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::answers::advice;
 use super::core::SenderCore;
@@ -44,6 +44,7 @@ impl SenderCore {
                 );
                 state.split(at, parts);
                 shared.stats.batches_split.fetch_add(1, Ordering::Relaxed);
+                shared.book.split(shared.clock.last_us());
             }
             Err(batch) => {
                 let code = ErrorCode::MESSAGE_TOO_LARGE;
@@ -73,6 +74,12 @@ impl SenderCore {
                     state.split(at, parts);
                 }
                 shared.stats.batches_split.fetch_add(1, Ordering::Relaxed);
+                shared.book.split(shared.clock.last_us());
+                debug!(
+                    "{}-{}: a batch is sent in parts: the topic takes only smaller ones",
+                    partition.topic_name(),
+                    partition.index()
+                );
                 None
             }
             Err(batch) => Some(*batch),

@@ -4,11 +4,12 @@
 //! brings goes to [`Turns::handle`]. Commands of other threads, the way a close takes, and who is woken when are decided here, so that
 //! the thread with its sockets ([`driver`](super::driver)) and a simulator on virtual time run the same producer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rohrpost_net::{Disconnect, Event};
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::core::{Links, SenderCore};
 use super::request::Request;
@@ -35,6 +36,8 @@ pub(crate) struct Turns {
     hold: Option<(Hold, u64)>,
     /// Passes that sent something since the last poll.
     unpolled: u32,
+    /// Brokers whose connections stand.
+    connected: BTreeSet<i32>,
 }
 
 /// What the driver does next.
@@ -71,7 +74,7 @@ enum Force {
 impl Turns {
     pub(crate) fn new(shared: Arc<Shared>, seed: u64) -> Turns {
         let core = SenderCore::new(shared.clone(), seed);
-        Turns { shared, core, closing: None, hold: None, unpolled: 0 }
+        Turns { shared, core, closing: None, hold: None, unpolled: 0, connected: BTreeSet::new() }
     }
 
     /// Once, before the first turn.
@@ -81,6 +84,7 @@ impl Turns {
 
     /// Does what is due at this moment.
     pub(crate) fn turn(&mut self, links: &mut dyn Links, now_ms: u64) -> Turn {
+        self.core.note_ended();
         if self.closing.as_ref().is_some_and(|closing| closing.force != Force::No) {
             return self.go_on_by_force(links, now_ms);
         }
@@ -133,6 +137,7 @@ impl Turns {
         self.unpolled = 0;
         let shared = self.shared.clone();
         let mut connections_changed = false;
+        let (mut made, mut closed) = (0, 0);
         // One wake-up per waiting call for all that is answered here, not one per batch.
         let pool = shared.accumulator.pool();
         if events.len() > 0 {
@@ -141,13 +146,24 @@ impl Turns {
         let wakers = shared.accumulator.hold_wakers();
         for event in events {
             match event {
-                Event::Ready { .. } => connections_changed = true,
+                Event::Ready { node } => {
+                    connections_changed = true;
+                    made += u64::from(self.connected.insert(node));
+                    debug!("connected to broker {node}");
+                }
                 Event::Response { node, request: framed, body, .. } => {
                     self.core.handle_response(node, request(framed), &body, links, now_ms);
                 }
                 Event::Written { request: framed, .. } => self.core.handle_written(request(framed)),
                 Event::Disconnected { node, reason, requests } => {
                     connections_changed = true;
+                    if self.connected.remove(&node) {
+                        closed += 1;
+                        match reason {
+                            Disconnect::Idle | Disconnect::Local => debug!("broker {node}: {reason}"),
+                            _ => info!("the connection to broker {node} is lost: {reason}"),
+                        }
+                    }
                     let timed_out = matches!(reason, Disconnect::Timeout);
                     let trouble = match reason {
                         Disconnect::Idle | Disconnect::Local => None,
@@ -164,6 +180,9 @@ impl Turns {
         self.hold = self.hold.take().filter(|(_, since_ms)| {
             !is_idle && now_ms < since_ms + HAND_ON_MS && !pool.is_worth_handing_on()
         });
+        if made + closed > 0 {
+            shared.book.connections(made, closed, shared.clock.last_us());
+        }
         if connections_changed {
             shared.stats.connections.store(self.core.connections(links), Ordering::Relaxed);
         }
@@ -212,6 +231,8 @@ impl Turns {
     }
 
     fn report(&mut self) -> CloseReport {
+        self.shared.clock.refresh();
+        self.core.note_ended();
         let now = self.shared.accumulator.counts();
         let before = self.closing.as_ref().map_or(now, |c| c.before);
         CloseReport {

@@ -1,8 +1,8 @@
-//! Counts and levels, as a plain struct.
+//! Exact counts and levels, as a plain struct: what adds up (MTR-1).
 
 use std::sync::atomic::Ordering;
 
-use super::Shared;
+use crate::producer::Shared;
 
 /// A producer's counts since it was built, and its levels now.
 ///
