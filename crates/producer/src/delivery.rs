@@ -22,7 +22,7 @@ use self::callback::Callbacks;
 pub(crate) use self::callback::{Callback, Notify, charged_bytes, run_callback};
 use self::handle::HandleCount;
 pub(crate) use self::handle::{Handle, Stock};
-pub(crate) use self::keeping::{Address, Keeping};
+pub(crate) use self::keeping::Keeping;
 pub use self::outlet::Job;
 pub(crate) use self::outlet::{Executor, Outlet};
 use self::split::{Orphans, Split};
@@ -311,6 +311,11 @@ impl Completion {
         &self.partition
     }
 
+    /// Which flushes wait for it.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Whether it has come to its end: with a result, or in parts.
     pub(crate) fn is_done(&self) -> bool {
         self.result.get().is_some() || self.split.get().is_some()
@@ -340,6 +345,11 @@ impl Completion {
         self.callbacks.lock().push(callback, place);
     }
 
+    /// How many records it has; known once the batch has left its queue.
+    pub(crate) fn records(&self) -> u64 {
+        self.records.load(Ordering::Acquire).into()
+    }
+
     /// acks=0, and written to the socket.
     pub(crate) fn is_handed_over(&self) -> bool {
         matches!(self.result.get(), Some(BatchResult::HandedOver))
@@ -364,7 +374,7 @@ impl Completion {
 
     /// [`resolve`](Completion::resolve) without waiting for the failed-records file.
     fn settle(self: &sync::Arc<Self>, result: BatchResult) -> bool {
-        let records = u64::from(self.records.load(Ordering::Acquire));
+        let records = self.records();
         let failed = matches!(result, BatchResult::Failed(_));
         let ending = (&result).into();
         debug_assert!(self.split.get().is_none(), "the parts of a split batch have the outcomes");

@@ -110,7 +110,8 @@ pub use self::metrics::{
 };
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::producer::{
-    BuildError, CloseReport, FlushError, HeldRecords, PartitionInfo, Producer, Undelivered,
+    BuildError, CloseReport, FlushError, HeldRecords, PartitionInfo, Producer, Purge, PurgeReport,
+    Undelivered,
 };
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};

@@ -2,6 +2,7 @@
 //! producer as a whole: connect, flush, purge, close, partitions, metrics. Sending is in `send`.
 
 mod close;
+mod report;
 mod shared;
 mod stops;
 mod wait;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-pub use self::close::{CloseReport, Undelivered};
+pub use self::close::{CloseReport, Purge, PurgeReport, Undelivered};
 pub(crate) use self::shared::{Attached, Shared};
 pub use self::stops::HeldRecords;
 pub(crate) use self::stops::Release;
@@ -167,7 +168,8 @@ impl Producer {
     /// included (FLU-1). Records sent after the call are not waited for. That records fail does not fail the flush: the report
     /// says how many were not delivered.
     ///
-    /// Cancel safe: dropping the future ends the hurry and changes nothing else. Fails at once inside a callback (CMPL-6).
+    /// Cancel safe: dropping the future ends the hurry for what is sent from then on; what was sent before the call goes out all the same.
+    /// Fails at once inside a callback (CMPL-6).
     pub async fn flush(&self) -> Result<FlushReport, FlushError> {
         self.flush_timeout(Duration::MAX).await
     }
@@ -200,11 +202,21 @@ impl Producer {
     }
 
     /// Drops undelivered records (FLU-4): queued ones, and, if asked, those whose request is not answered, which end as
-    /// `Unknown`. A queued record that was sent before without a clear answer ends as `Unknown` too. Never waits; the sender
-    /// does it with its next pass. Memory of records in flight comes back when their request has ended.
-    pub fn purge(&self, queued: bool, in_flight: bool) {
+    /// `Unknown`. A queued record that was sent before without a clear answer ends as `Unknown` too.
+    ///
+    /// Never waits: the sender does it with its next pass, whether or not anybody asks what became of it. Who does awaits what this
+    /// gives, or [waits](Purge::wait) for it, and has the counts and the records back. Calls that the sender finds together are one
+    /// purge: all of them get its counts, and the first who asks gets the records. After `close` there is nothing to purge.
+    ///
+    /// Memory of queued records comes back at once, that of records in flight when their request has ended. Outcomes are told
+    /// in the order of sending (CMPL-3): one behind a record whose outcome is open is told after that.
+    pub fn purge(&self, queued: bool, in_flight: bool) -> Purge {
         let shared = self.shared();
-        shared.commands.purge(&shared.sender, queued, in_flight);
+        let purge = shared.commands.purge(&shared.sender, queued, in_flight);
+        if shared.closed.is_there() {
+            shared.commands.leave(); // nobody else would
+        }
+        purge
     }
 
     /// Takes no more records, sends everything buffered without lingering, waits for the answers, and ends the producer

@@ -194,7 +194,8 @@ fn a_stalled_broker_many_partitions_several_codecs_and_records_of_all_sizes() {
     let peer = Peer::start(&format!("topic:t={PARTITIONS}"));
     let body = noise(700 << 10);
     let zeros = Bytes::from(vec![0; 700 << 10]);
-    let codecs = [Compression::None, Compression::LZ4, Compression::Snappy];
+    let codecs =
+        [Compression::None, Compression::GZIP, Compression::Snappy, Compression::LZ4, Compression::ZSTD];
     for compression in codecs {
         for (what, body, lens) in [
             ("tiny", &body, &[0, 1, 7, 40][..]),

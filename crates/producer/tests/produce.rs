@@ -419,12 +419,23 @@ fn purge_drops_what_is_queued() {
     let producer = producer(&cluster).linger(Duration::from_secs(600)).build().unwrap();
     producer.connect_blocking().unwrap();
     let delivery = producer.send_blocking(Record::to("t").value("v")).unwrap();
-    producer.purge(true, false);
+    let report = producer.purge(true, false).wait();
+    assert_eq!((report.not_written, report.unknown, report.undelivered.len()), (1, 0, 1));
+    assert_eq!(report.undelivered[0].record().value_bytes().unwrap(), "v");
+    assert_eq!(report.undelivered[0].reason(), Reason::Purged);
     let error = delivery.wait_timeout(Duration::from_secs(30)).unwrap_err();
     assert!(error.to_string().contains("purge"), "{error}");
+    // CMPL-6: inside a callback there is no waiting.
+    let (inside, (tell, told)) = (producer.clone(), std::sync::mpsc::channel());
+    let ask = move |_| tell.send(inside.purge(false, false).wait()).unwrap();
+    block_on(producer.send_with(Record::to("t").value("x"), ask)).unwrap();
+    producer.purge(true, false);
+    assert_eq!(told.recv_timeout(Duration::from_secs(30)).unwrap().not_written, 0);
     producer.send_blocking(Record::to("t").value("w")).unwrap();
     producer.flush_blocking().unwrap();
     assert_eq!(values(&cluster, "t", 0), [b"w"]);
+    producer.close_blocking(Duration::MAX);
+    assert_eq!(block_on(producer.purge(true, true)).not_written, 0, "there is nothing any more");
 }
 
 #[test]

@@ -202,6 +202,11 @@ impl Batch {
     /// Gives its memory back before its outcome is told: its request has ended, but an older batch has to be told first (IDM-14).
     pub(crate) fn release_memory(&mut self) {
         self.pieces = Vec::new();
+        self.release_places();
+    }
+
+    /// Its records are not counted any more (CFG-21): they have their outcome.
+    pub(crate) fn release_places(&mut self) {
         self.places = None;
     }
 

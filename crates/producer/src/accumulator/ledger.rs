@@ -104,7 +104,8 @@ struct WaitingFlush {
     report: FlushReport,
 }
 
-/// What became of the records that had no outcome when `flush` was called, once all of them have one (FLU-1).
+/// What became of the records that had no outcome when `flush` was called, once all of them have one (FLU-1). Those, and no others: what
+/// is sent after the call is counted by the next one. (Records whose callbacks were still to run count as well.)
 ///
 /// Each failed record's own outcome is in its `Delivery` or callback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -303,6 +304,13 @@ pub(crate) struct FlushWait {
     ledger: Arc<Ledger>,
     id: u64,
     until: u64,
+}
+
+impl FlushWait {
+    /// Whether it waits for batches of this generation.
+    pub(super) fn is_for(&self, generation: u64) -> bool {
+        generation <= self.until
+    }
 }
 
 impl Future for FlushWait {

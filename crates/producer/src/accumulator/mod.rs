@@ -221,9 +221,22 @@ impl Accumulator {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Begins a flush: everything is ready at once, and what is incomplete now is waited for (FLU-1).
+    /// Begins a flush: everything is ready at once, and what is incomplete now is waited for (FLU-1). What is appended after this goes
+    /// to new batches: it is not waited for, and not in the flush's counts.
     pub(crate) fn begin_flush(&self) -> FlushWait {
         let wait = self.ledger.begin_flush();
+        {
+            let mut desk = self.desk.lock();
+            desk.take_in(&self.incoming);
+            for partition in desk.partitions() {
+                let mut queue = partition.queue.lock();
+                if let Some(open) =
+                    queue.open_batch().filter(|open| wait.is_for(open.completion().generation()))
+                {
+                    open.lower_limit(0);
+                }
+            }
+        }
         self.sender.wake();
         wait
     }

@@ -3,6 +3,9 @@
 //! A batch that fails hands its bytes to the [`Sink`]; its outcome, and those of the partition that come after it (CMPL-3), stand
 //! here until the file is synced. The sender lets them go with its next turn, so that callbacks run where they always do. Everything
 //! here is called by the sender alone, but for what the sink says.
+//!
+//! A disk that hangs holds an outcome for [`KEEP_GRACE`] and no longer; then it is told without the file, and counted as lost. Its bytes
+//! stay with the sink, charged: when the disk goes on they get into the file after all.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,8 +18,9 @@ use crate::failed_records::{Kept, Sink};
 use crate::outcome::{BatchFailure, BatchResult};
 use crate::sync::{self, AtomicBool, AtomicUsize, Mutex};
 
-/// So long at most does a producer that has ended wait for the file.
+/// So long at most does an outcome wait for the file, and so does a producer that has ended.
 pub(crate) const KEEP_GRACE: Duration = Duration::from_secs(10);
+const KEEP_GRACE_MS: u64 = KEEP_GRACE.as_millis() as u64;
 
 pub(crate) struct Keeping {
     pub(crate) sink: Sink,
@@ -39,7 +43,7 @@ struct Inner {
 }
 
 /// Of a completion. It is compared and never followed: what it stands for is kept alive beside it.
-pub(crate) type Address = usize;
+type Address = usize;
 
 struct Failing {
     completion: sync::Arc<Completion>,
@@ -56,6 +60,8 @@ struct Held {
     result: BatchResult,
     /// It has to wait for the file itself.
     waits: bool,
+    /// Until then at most; `None` until the sender has looked at it once.
+    until_ms: Option<u64>,
 }
 
 impl Keeping {
@@ -73,7 +79,7 @@ impl Keeping {
         remains: Option<Remains>,
     ) {
         if self.has_ended.load(Ordering::Acquire) {
-            return self.sink.count_lost(completion.records.load(Ordering::Acquire).into());
+            return self.sink.count_lost(completion.records());
         }
         self.lacking.fetch_add(usize::from(remains.is_none()), Ordering::AcqRel);
         let (completion, failure) = (completion.clone(), failure.clone());
@@ -138,7 +144,12 @@ impl Keeping {
             }
             completion.is_held.store(true, Ordering::Release);
             self.held.fetch_add(1, Ordering::AcqRel);
-            lanes.entry(key).or_default().push_back(Held { completion: completion.clone(), result, waits });
+            lanes.entry(key).or_default().push_back(Held {
+                completion: completion.clone(),
+                result,
+                waits,
+                until_ms: None,
+            });
         }
         self.submit(address);
         None
@@ -160,25 +171,69 @@ impl Keeping {
         let kept = Kept { completion, remains, failure, age_ms };
         if let Err(kept) = self.sink.keep(Box::new(kept)) {
             self.sink.count_lost(kept.remains.record_count().into());
-            self.sink.is_done(address);
+            self.sink.is_done(kept.completion);
         }
     }
 
-    /// Tells the outcomes that need not wait any more. Call it without any lock held: it runs callbacks.
-    pub(crate) fn release(&self) {
+    /// Tells the outcomes that need not wait any more, or have waited long enough. Gives the moment at which the next one has. Call it
+    /// without any lock held: it runs callbacks.
+    pub(crate) fn release(&self, now_ms: u64) -> Option<u64> {
         if self.held.load(Ordering::Acquire) == 0 {
-            return;
+            return None;
         }
-        let done = self.sink.take_done();
+        self.hear();
+        let next_ms = self.give_up(now_ms);
+        self.tell();
+        next_ms
+    }
+
+    /// What the sink has done.
+    fn hear(&self) {
+        let mut inner = self.inner.lock();
+        for done in self.sink.take_done() {
+            let mut held = inner.lanes.values_mut().flatten();
+            if let Some(held) = held.find(|held| sync::Arc::ptr_eq(&held.completion, &done)) {
+                held.waits = false;
+            }
+        }
+    }
+
+    /// Waits no more for what is late. Gives the moment at which the next one is.
+    fn give_up(&self, now_ms: u64) -> Option<u64> {
+        let mut next_ms = None;
+        let mut lost = 0;
+        {
+            let mut inner = self.inner.lock();
+            let Inner { failing, lanes } = &mut *inner;
+            for held in lanes.values_mut().flatten().filter(|held| held.waits) {
+                let until_ms = *held.until_ms.get_or_insert(now_ms.saturating_add(KEEP_GRACE_MS));
+                if until_ms > now_ms {
+                    next_ms = next_ms.into_iter().chain([until_ms]).min();
+                    continue;
+                }
+                held.waits = false;
+                lost += held.completion.records();
+                // Its bytes were still with its request.
+                if failing.remove(&address(&held.completion)).is_some() {
+                    self.lacking.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
+        if lost > 0 {
+            self.sink.count_lost(lost);
+            tracing::error!(
+                "{lost} failed records did not get into the failed-records file within {} s; their deliveries and callbacks are told \
+                 without it",
+                KEEP_GRACE.as_secs()
+            );
+        }
+        next_ms
+    }
+
+    fn tell(&self) {
         let mut due = Vec::new();
         {
             let mut inner = self.inner.lock();
-            for address in done {
-                let mut held = inner.lanes.values_mut().flatten();
-                if let Some(held) = held.find(|held| self::address(&held.completion) == address) {
-                    held.waits = false;
-                }
-            }
             inner.lanes.retain(|_, lane| {
                 let ready = lane.iter().take_while(|held| !held.waits).count();
                 due.extend(lane.drain(..ready));
@@ -196,7 +251,8 @@ impl Keeping {
     pub(crate) fn finish(&self) {
         let deadline = Instant::now() + KEEP_GRACE;
         loop {
-            self.release();
+            self.hear();
+            self.tell();
             let (held, lacking) = (self.held.load(Ordering::Acquire), self.lacking.load(Ordering::Acquire));
             if held == 0 {
                 return;
@@ -213,7 +269,7 @@ impl Keeping {
             inner.failing.clear();
             for held in inner.lanes.values_mut().flatten().filter(|held| held.waits) {
                 held.waits = false;
-                lost += u64::from(held.completion.records.load(Ordering::Acquire));
+                lost += held.completion.records();
             }
         }
         self.lacking.store(0, Ordering::Release);
@@ -221,7 +277,7 @@ impl Keeping {
         tracing::error!(
             "{lost} failed records did not get into the failed-records file before the producer ended"
         );
-        self.release();
+        self.tell();
     }
 
     /// The last thing that the producer does with it.

@@ -18,7 +18,7 @@ use super::file::FailedFile;
 use super::line::Line;
 use super::{FailedRecord, FailedRecords};
 use crate::accumulator::Remains;
-use crate::delivery::{Address, Completion};
+use crate::delivery::Completion;
 use crate::outcome::{BatchFailure, DeliveryError};
 use crate::sync;
 use crate::wait::SenderWake;
@@ -57,7 +57,7 @@ struct State {
     kept: AtomicU64,
     lost: AtomicU64,
     /// Batches that were dealt with.
-    done: Mutex<Vec<Address>>,
+    done: Mutex<Vec<sync::Arc<Completion>>>,
     some_done: Condvar,
     sender: SenderWake,
 }
@@ -114,7 +114,7 @@ impl Sink {
     }
 
     /// Batches that are in the file now, or cannot be.
-    pub(crate) fn take_done(&self) -> Vec<Address> {
+    pub(crate) fn take_done(&self) -> Vec<sync::Arc<Completion>> {
         std::mem::take(&mut *self.state.done.lock())
     }
 
@@ -127,11 +127,11 @@ impl Sink {
     }
 
     /// A batch that came back.
-    pub(crate) fn is_done(&self, batch: Address) {
+    pub(crate) fn is_done(&self, batch: sync::Arc<Completion>) {
         self.state.done.lock().push(batch);
     }
 
-    /// Records that are told without being in the file.
+    /// Records that are told without being in the file. They may get there later, if the disk hung.
     pub(crate) fn count_lost(&self, records: u64) {
         self.state.lost.fetch_add(records, Ordering::Relaxed);
     }
@@ -159,7 +159,7 @@ struct Writer {
 }
 
 enum Ended {
-    Batch { batch: Address, records: u64, error: Option<io::Error> },
+    Batch { batch: sync::Arc<Completion>, records: u64, error: Option<io::Error> },
     One(Arc<Waiting>, Option<io::Error>),
 }
 
@@ -182,7 +182,7 @@ impl Writer {
         self.lines.clear();
         match job {
             Job::Batch(kept) => {
-                let batch = sync::Arc::as_ptr(&kept.completion) as Address;
+                let batch = kept.completion.clone();
                 let (records, readable) = kept.write(&mut self.lines);
                 let written = self.file.append(self.lines.as_bytes());
                 let written = if readable {
@@ -221,7 +221,10 @@ impl Writer {
                             );
                         }
                     }
-                    done.push(batch);
+                    // Else it was told without the file, and nobody asks any more.
+                    if !batch.is_done() {
+                        done.push(batch);
+                    }
                 }
                 Ended::One(waiting, error) => {
                     let result = match error.as_ref().or(not_synced) {

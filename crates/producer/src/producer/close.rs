@@ -1,17 +1,16 @@
-//! How a producer ends: the report of `close`, and waiting for it.
+//! How a producer ends: the report of `close`. And how records end before that by `purge`: its report.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
-
+use super::report::{Coming, Report, Wait};
 use crate::accumulator::Batch;
 use crate::outcome::{BatchFailure, Outcome, Reason};
 use crate::record::Record;
+use crate::wait::{block_on, in_callback};
 
 /// What became of the records that had no outcome when `close` was called (FLU-6).
 #[derive(Debug, Default)]
@@ -25,8 +24,67 @@ pub struct CloseReport {
     pub not_written: u64,
     /// Failed, and perhaps in the log.
     pub unknown: u64,
-    /// The records that failed while the producer closed. At most what fits into `buffer.memory`.
+    /// The records that `not_written` and `unknown` count, at most what fits into `buffer.memory`. Those that had failed before
+    /// the call and are told only now, because an older one of their partition had no outcome yet, are among them, but for two kinds that are
+    /// counted and not handed back a second time: what [`purge`](crate::Producer::purge) took from the queue, which is in its report,
+    /// and, with a [failed-records file](crate::FailedRecords), what failed before the call, which is there.
     pub undelivered: Vec<Undelivered>,
+}
+
+/// What a purge did (FLU-4). See [`Producer::purge`](crate::Producer::purge).
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct PurgeReport {
+    /// Records dropped that are certainly not in the log.
+    pub not_written: u64,
+    /// Records dropped that are perhaps in the log: a request had carried them.
+    pub unknown: u64,
+    /// The records, in the order of sending within a partition. At most what fits into `buffer.memory`.
+    pub undelivered: Vec<Undelivered>,
+}
+
+/// A purge under way, from [`Producer::purge`](crate::Producer::purge): its report can be awaited on any executor, waited for in a plain
+/// thread, or not asked for. Dropping it changes nothing for the purge; then nobody gets the records back.
+///
+/// Cancel safe. Inside a callback, where the wait would never end, it gives an empty report at once if there is none yet (CMPL-6).
+#[derive(Debug)]
+pub struct Purge(Wait<PurgeReport, Arc<Coming<PurgeReport>>>);
+
+impl Purge {
+    pub(crate) fn new(coming: Arc<Coming<PurgeReport>>) -> Purge {
+        Purge(Wait::new(coming))
+    }
+
+    /// Waits in a plain thread: for the sender's next pass, not for answers.
+    #[must_use = "it waits for nothing but the report"]
+    pub fn wait(self) -> PurgeReport {
+        block_on(self)
+    }
+}
+
+impl Future for Purge {
+    type Output = PurgeReport;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PurgeReport> {
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Pending if in_callback() => Poll::Ready(PurgeReport::default()),
+            polled => polled,
+        }
+    }
+}
+
+impl Report for CloseReport {
+    fn hand_out(&mut self) -> CloseReport {
+        let undelivered = std::mem::take(&mut self.undelivered);
+        CloseReport { undelivered, ..*self }
+    }
+}
+
+impl Report for PurgeReport {
+    fn hand_out(&mut self) -> PurgeReport {
+        let undelivered = std::mem::take(&mut self.undelivered);
+        PurgeReport { undelivered, ..*self }
+    }
 }
 
 /// A record that was accepted and not delivered.
@@ -88,70 +146,5 @@ impl fmt::Debug for Undelivered {
             .field("reason", &self.reason())
             .field("message", &self.message())
             .finish()
-    }
-}
-
-/// The end of a producer, to be waited for.
-#[derive(Default)]
-pub(crate) struct Closed {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    report: Option<CloseReport>,
-    /// Calls that wait, one entry each.
-    waiting: BTreeMap<u64, Waker>,
-    next_id: u64,
-}
-
-impl Closed {
-    /// The sender has ended.
-    pub(crate) fn finish(&self, report: CloseReport) {
-        let mut inner = self.inner.lock();
-        inner.report = Some(report);
-        let waiting = std::mem::take(&mut inner.waiting);
-        drop(inner);
-        waiting.into_values().for_each(Waker::wake);
-    }
-
-    /// The report; the undelivered records go to the first who comes.
-    pub(crate) fn wait(&self) -> ClosedWait<'_> {
-        ClosedWait { closed: self, id: None }
-    }
-}
-
-pub(crate) struct ClosedWait<'a> {
-    closed: &'a Closed,
-    id: Option<u64>,
-}
-
-impl Future for ClosedWait<'_> {
-    type Output = CloseReport;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReport> {
-        let closed = self.closed;
-        let mut inner = closed.inner.lock();
-        if let Some(report) = &mut inner.report {
-            let undelivered = std::mem::take(&mut report.undelivered);
-            return Poll::Ready(CloseReport { undelivered, ..*report });
-        }
-        let id = *self.id.get_or_insert_with(|| {
-            inner.next_id += 1;
-            inner.next_id
-        });
-        let old = inner.waiting.insert(id, cx.waker().clone());
-        drop(inner);
-        drop(old); // outside the lock: dropping a waker may run foreign code
-        Poll::Pending
-    }
-}
-
-impl Drop for ClosedWait<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            let removed = self.closed.inner.lock().waiting.remove(&id);
-            drop(removed);
-        }
     }
 }

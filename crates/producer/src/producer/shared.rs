@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rohrpost_protocol::ErrorCode;
 
-use super::close::Closed;
+use super::close::{CloseReport, Purge, PurgeReport};
+use super::report::Coming;
 use super::stops::Stops;
 use crate::accumulator::{Accumulator, Counts, Settings};
 use crate::config::Config;
@@ -33,7 +34,8 @@ pub(crate) struct Shared {
     pub(crate) timers: Timers,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) commands: Commands,
-    pub(crate) closed: Closed,
+    /// The end of the producer.
+    pub(crate) closed: Coming<CloseReport>,
     pub(crate) stops: Stops,
     pub(crate) stats: SenderStats,
     pub(crate) book: Book,
@@ -75,7 +77,7 @@ impl Shared {
             timers: Timers::new(sender.clone()),
             lifecycle: Lifecycle::default(),
             commands: Commands::default(),
-            closed: Closed::default(),
+            closed: Coming::default(),
             stops: Stops::default(),
             stats: SenderStats::default(),
             book: Book::new(
@@ -181,12 +183,29 @@ pub(crate) struct Commands {
 /// What was asked since the sender last looked.
 #[derive(Default)]
 pub(crate) struct Wishes {
-    /// Queued, in flight.
-    pub(crate) purge: Option<(bool, bool)>,
+    pub(crate) purge: Option<PurgeWish>,
     /// Calls of `connect`, each with a number and its topics.
     pub(crate) warm_ups: Vec<(u64, Vec<Arc<str>>)>,
     /// Counts when the first close was called, and the earliest deadline.
     pub(crate) close: Option<(Counts, Option<u64>)>,
+}
+
+/// What is to be dropped, and who is told what was.
+pub(crate) struct PurgeWish {
+    pub(crate) queued: bool,
+    pub(crate) in_flight: bool,
+    coming: Arc<Coming<PurgeReport>>,
+}
+
+impl PurgeWish {
+    /// Whether somebody may ask for the records.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        Arc::strong_count(&self.coming) > 1
+    }
+
+    pub(crate) fn finish(self, report: PurgeReport) {
+        self.coming.finish(report);
+    }
 }
 
 impl Commands {
@@ -194,12 +213,23 @@ impl Commands {
         self.is_waiting.swap(false, Ordering::AcqRel).then(|| std::mem::take(&mut *self.waiting.lock()))
     }
 
-    pub(crate) fn purge(&self, sender: &SenderWake, queued: bool, in_flight: bool) {
+    pub(crate) fn purge(&self, sender: &SenderWake, queued: bool, in_flight: bool) -> Purge {
         let mut waiting = self.waiting.lock();
-        let (was_queued, was_in_flight) = waiting.purge.unwrap_or_default();
-        waiting.purge = Some((was_queued | queued, was_in_flight | in_flight));
+        let new = || PurgeWish { queued: false, in_flight: false, coming: Arc::default() };
+        let wish = waiting.purge.get_or_insert_with(new);
+        wish.queued |= queued;
+        wish.in_flight |= in_flight;
+        let purge = Purge::new(wish.coming.clone());
         drop(waiting);
         self.announce(sender);
+        purge
+    }
+
+    /// The sender has ended: what is still asked of it comes to nothing.
+    pub(crate) fn leave(&self) {
+        if let Some(wish) = self.take().and_then(|wishes| wishes.purge) {
+            wish.finish(PurgeReport::default());
+        }
     }
 
     /// Asks for connections to the leaders of these topics. The wish lasts as long as what this gives (CON-8).

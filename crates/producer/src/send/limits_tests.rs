@@ -1,7 +1,8 @@
 //! Limits by count, beside those in bytes.
 
-use super::tests::{Rig, now, poll, ready, small, values};
+use super::tests::{Rig, big, now, poll, ready, small, values};
 use super::*;
+use crate::producer::Attached;
 
 // CFG-21, ACC-9
 #[test]
@@ -81,5 +82,80 @@ fn without_a_place_within_max_block_ms_the_record_comes_back() {
     assert!(matches!(error.reason(), Refusal::BufferExhausted { .. }), "{error}");
     assert!(error.to_string().contains("queue.buffering.max.messages"), "{error}");
     rig.complete(rig.drain());
+    rig.assert_clean();
+}
+
+// PRE-1, PRE-3, BUF-3: one deadline for the whole call
+#[test]
+fn the_wait_for_metadata_takes_from_the_time_for_room() {
+    let settings =
+        [("buffer.memory", "2048"), ("batch.size", "1024"), ("linger.ms", "0"), ("max.block.ms", "1000")];
+    let late = || Record::to("late").value(vec![b'l'; 800]);
+    // Metadata comes after so long, and after that there is no room for the rest of the time.
+    for metadata_ms in [1, 600, 999] {
+        let rig = Rig::with(&settings, Attached::default());
+        rig.publish(&[("t", 2)]);
+        let full: Vec<_> = ['a', 'b'].map(|letter| now(rig.producer.send(big(letter))).unwrap()).into();
+        let mut send = Box::pin(rig.producer.send(late()));
+        let mut topic = Box::pin(rig.producer.topic("late"));
+        assert!(poll(send.as_mut()).is_pending() && poll(topic.as_mut()).is_pending());
+        rig.advance(metadata_ms);
+        assert!(poll(send.as_mut()).is_pending());
+        rig.publish(&[("t", 2), ("late", 1)]);
+        assert!(poll(send.as_mut()).is_pending());
+        rig.advance(999 - metadata_ms);
+        assert!(poll(send.as_mut()).is_pending(), "{metadata_ms} ms");
+        rig.advance(1);
+        let error = ready(poll(send.as_mut())).unwrap_err();
+        assert!(matches!(error.reason(), Refusal::BufferExhausted { waited_ms: 1000, .. }), "{error}");
+        assert_eq!(error.into_record().topic_name(), Some("late"));
+        // Another call has a time of its own.
+        let handle = ready(poll(topic.as_mut())).unwrap();
+        let mut reserve = Box::pin(handle.reserve(800));
+        assert!(poll(reserve.as_mut()).is_pending());
+        rig.advance(999);
+        assert!(poll(reserve.as_mut()).is_pending());
+        drop((send, reserve, full));
+        rig.complete(rig.drain());
+        rig.complete(rig.drain());
+        drop((topic, handle));
+        rig.assert_clean();
+    }
+    // The other way round: room comes back in the last moment.
+    let rig = Rig::with(&settings, Attached::default());
+    rig.publish(&[("t", 2)]);
+    let full: Vec<_> = ['a', 'b'].map(|letter| now(rig.producer.send(big(letter))).unwrap()).into();
+    let mut send = Box::pin(rig.producer.send(late()));
+    assert!(poll(send.as_mut()).is_pending());
+    rig.advance(998);
+    rig.publish(&[("t", 2), ("late", 1)]);
+    assert!(poll(send.as_mut()).is_pending());
+    rig.advance(1);
+    rig.complete(rig.drain());
+    drop(ready(poll(send.as_mut())).unwrap());
+    drop((send, full));
+    rig.complete(rig.drain());
+    rig.complete(rig.drain());
+    rig.assert_clean();
+}
+
+// FLU-1
+#[test]
+fn a_flush_counts_what_was_sent_before_it_and_nothing_else() {
+    let rig = Rig::new(&[("linger.ms", "1000")]);
+    let before: Vec<_> = (0..2).map(|_| now(rig.producer.send(small('a'))).unwrap()).collect();
+    let mut flush = Box::pin(rig.producer.flush());
+    assert!(poll(flush.as_mut()).is_pending());
+    let after: Vec<_> = (0..3).map(|_| now(rig.producer.send(small('b'))).unwrap()).collect();
+    let batches = rig.drain();
+    assert_eq!(values(&batches), ["a", "a"], "what comes later goes to another batch");
+    rig.complete(batches);
+    let report = ready(poll(flush.as_mut())).unwrap();
+    assert_eq!((report.acked, report.undelivered()), (2, 0));
+    let mut second = Box::pin(rig.producer.flush());
+    assert!(poll(second.as_mut()).is_pending());
+    rig.complete(rig.drain());
+    assert_eq!(ready(poll(second.as_mut())).unwrap().acked, 3);
+    drop((before, after, flush, second));
     rig.assert_clean();
 }

@@ -292,6 +292,9 @@ impl SenderCore {
         let partition = batch.partition().clone();
         if let BatchResult::Failed(failure) = &result {
             self.report_undelivered(&batch, failure);
+            if let Some(purged) = &mut self.purged {
+                purged.took(&batch, failure);
+            }
             self.stop_on_failure(&partition, batch.id(), failure.reason);
             self.keep_failed(&mut batch, failure);
         }
@@ -353,6 +356,9 @@ impl SenderCore {
             if let Some(keeping) = keeping {
                 let age_ms = (now_us / 1000).saturating_sub(state.entry(at).created_ms);
                 keeping.fails(&completion, &failure, age_ms, None); // SEND-2
+            }
+            if let Some(purged) = &mut self.purged {
+                purged.gave_up(&completion, &failure);
             }
             if closes {
                 self.given_up.push((completion, failure.clone()));
@@ -470,13 +476,21 @@ impl SenderCore {
 
     /// FLU-6
     fn report_undelivered(&mut self, batch: &Batch, failure: &Arc<BatchFailure>) {
-        let Some(undelivered) = self.undelivered.as_mut().filter(|_| rules::holds(Rule::UndeliveredListed))
-        else {
+        if self.undelivered.is_none() || !rules::holds(Rule::UndeliveredListed) {
             return;
-        };
-        let config = &self.shared.config;
-        let bytes_max = config.max_request_size.max(config.batch_size);
-        undelivered.extend(Undelivered::of(batch, failure, bytes_max));
+        }
+        let records = self.undelivered_of(batch, failure);
+        self.undelivered.get_or_insert_default().extend(records);
+    }
+
+    /// The records of a batch that failed; none if it has no bytes any more.
+    pub(super) fn undelivered_of(&self, batch: &Batch, failure: &Arc<BatchFailure>) -> Vec<Undelivered> {
+        Undelivered::of(batch, failure, self.record_bytes_max())
+    }
+
+    /// What a batch of ours may grow to when it is read.
+    pub(super) fn record_bytes_max(&self) -> usize {
+        self.shared.config.max_request_size.max(self.shared.config.batch_size)
     }
 
     pub(super) fn unreadable(&mut self, node: i32, error: &DecodeError, links: &mut dyn Links, now_ms: u64) {

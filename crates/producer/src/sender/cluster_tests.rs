@@ -359,10 +359,10 @@ fn purge_ends_queued_records_as_not_written_and_those_in_flight_as_unknown() {
     world.links.down.insert(2);
     let mut queued = world.send(1, 2);
     world.settle();
-    world.core.purge(true, false);
+    world.purge(true, false);
     assert_eq!(failed(&mut queued), (Outcome::NotWritten, Reason::Purged));
     assert!(in_flight.poll_now().is_none());
-    world.core.purge(true, true);
+    world.purge(true, true);
     assert_eq!(failed(&mut in_flight), (Outcome::Unknown, Reason::Purged));
     assert!(pool_left(&world) > 0);
     world.serve(1);

@@ -22,6 +22,7 @@ use super::idempotence::Idempotence;
 #[cfg(test)]
 use super::idempotence::Identity;
 use super::partition::{PartitionState, Place, Policy, Told};
+use super::purged::Purged;
 use super::request::{Body, Produce, ProduceTopic, Request};
 use super::slow::{Trip, Way};
 use super::stops::Halts;
@@ -30,7 +31,7 @@ use crate::delivery::Completion;
 use crate::metadata::{MetadataCore, Snapshot};
 use crate::metrics::book::{self, Draft, Sent};
 use crate::outcome::{BatchFailure, BatchResult, Reason};
-use crate::producer::{Shared, Undelivered};
+use crate::producer::{PurgeReport, Shared, Undelivered};
 use crate::rules::{self, Rule};
 use crate::sync;
 
@@ -128,6 +129,8 @@ pub(crate) struct SenderCore {
     pub(super) undelivered: Option<Vec<Undelivered>>,
     /// Failed while the producer closes, and still in requests: they join `undelivered` when these end (FLU-6, ACC-25).
     pub(super) given_up: Vec<(sync::Arc<Completion>, Arc<BatchFailure>)>,
+    /// While a purge is done: what it has dropped so far (FLU-4).
+    pub(super) purged: Option<Purged>,
     /// `close` ran out of time: what comes back is not sent again.
     pub(super) forced: bool,
     drained: Vec<Batch>,
@@ -171,6 +174,7 @@ impl SenderCore {
             next_scan_ms: None,
             warm_ups: Vec::new(),
             undelivered: None,
+            purged: None,
             given_up: Vec::new(),
             forced: false,
             drained: Vec::new(),
@@ -343,14 +347,21 @@ impl SenderCore {
         if self.undelivered.is_some() {
             return;
         }
-        self.undelivered = Some(Vec::new());
-        // What was given up on before, and is told only now because of its order (CMPL-3), counts as well. Its records can be
-        // handed back as long as a request has them (ACC-25).
+        let mut undelivered = Vec::new();
+        // What ended before, and is told only now because of its order (CMPL-3), counts as well. Its records are handed back by the
+        // request that has them (ACC-25), or lie here.
         for entry in self.partitions.iter().flat_map(PartitionState::entries) {
-            if let Place::Ended(BatchResult::Failed(failure), None) = &entry.place {
-                self.given_up.push((entry.completion.clone(), failure.clone()));
+            match &entry.place {
+                Place::Ended(BatchResult::Failed(failure), None) => {
+                    self.given_up.push((entry.completion.clone(), failure.clone()));
+                }
+                Place::Ended(BatchResult::Failed(failure), Some(batch)) => {
+                    undelivered.extend(self.undelivered_of(batch, failure));
+                }
+                _ => {}
             }
         }
+        self.undelivered = Some(undelivered);
     }
 
     /// Requests still own records that were given up on while the producer closes: their copies for the report come with them.
@@ -381,8 +392,15 @@ impl SenderCore {
     }
 
     /// FLU-4: drops queued batches and, if asked, gives up on those in flight; their memory stays with their requests
-    /// (ACC-25).
-    pub(crate) fn purge(&mut self, queued: bool, in_flight: bool) {
+    /// (ACC-25). `hands_back`: somebody wants the records.
+    pub(crate) fn purge(
+        &mut self,
+        queued: bool,
+        in_flight: bool,
+        hands_back: bool,
+        links: &dyn Links,
+    ) -> PurgeReport {
+        self.purged = Some(Purged::new(hands_back.then(|| self.record_bytes_max())));
         if queued {
             let mut batches = Vec::new();
             self.shared.accumulator.abort_all(&mut batches);
@@ -400,6 +418,7 @@ impl SenderCore {
                 );
             }
         }
+        self.purged.take().map(|purged| purged.finish(links)).unwrap_or_default()
     }
 
     // ---------------------------------------------------------------------------------------------- sending

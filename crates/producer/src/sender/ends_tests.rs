@@ -25,7 +25,7 @@ fn a_batch_purged_on_the_wire_is_not_sent_again_though_its_outcome_waits_for_an_
         world.settle();
         // The first is back in its queue, so the second, which is purged on the wire, has to wait to be told.
         world.answer(1, Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
-        world.core.purge(false, true);
+        world.purge(false, true);
         assert!(first.poll_now().is_none() && second.poll_now().is_none());
         world.answer(1, Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
         world.serve_all();
@@ -45,7 +45,7 @@ fn a_batch_purged_on_the_wire_stays_purged_when_its_connection_ends() {
     let mut second = world.send(0, 2);
     world.settle();
     world.answer(1, Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
-    world.core.purge(false, true);
+    world.purge(false, true);
     world.cut(1, false);
     world.serve_all();
     assert_eq!(failed(&mut second), (Outcome::Unknown, Reason::Purged));
@@ -78,7 +78,7 @@ fn records_given_up_on_before_the_producer_closes_are_not_the_close_s_to_report(
     let mut world = World::warm(&[]);
     let mut purged = world.send(0, 7);
     world.settle();
-    world.core.purge(false, true);
+    world.purge(false, true);
     assert_eq!(failed(&mut purged).1, Reason::Purged);
     world.core.collect_undelivered();
     assert!(!world.core.awaits_given_up());
@@ -142,7 +142,7 @@ fn records_purged_before_the_producer_closes_and_told_while_it_does_are_handed_b
     let mut second = world.send(0, 2);
     world.settle();
     world.answer(1, Answer::error(ErrorCode::NOT_ENOUGH_REPLICAS));
-    world.core.purge(false, true);
+    world.purge(false, true);
     assert!(second.poll_now().is_none(), "the one before it has no outcome yet");
     world.core.collect_undelivered();
     world.core.collect_undelivered();

@@ -11,7 +11,7 @@ use crate::failed_records::{Sink, SmallDisk};
 use crate::outcome::{Outcome, Reason};
 
 /// A world whose producer keeps failed records, on a disk with so much room.
-fn world(settings: &[(&str, &str)], room: usize) -> (World, SmallDisk) {
+pub(super) fn world(settings: &[(&str, &str)], room: usize) -> (World, SmallDisk) {
     let world = World::warm(settings);
     let disk = SmallDisk::default();
     disk.0.lock().1 = room;
@@ -36,11 +36,11 @@ fn release(world: &World, records: u64) {
     while kept() < records {
         assert!(Instant::now() < deadline, "nothing was written");
         keeping(world).sink.wait_done(deadline);
-        keeping(world).release();
+        let _ = keeping(world).release(world.now_ms());
     }
     while !keeping(world).is_empty() && Instant::now() < deadline {
         keeping(world).sink.wait_done(deadline);
-        keeping(world).release();
+        let _ = keeping(world).release(world.now_ms());
     }
 }
 
@@ -115,7 +115,7 @@ fn bytes_that_nobody_can_look_at_come_back_with_the_request() {
     let (mut world, disk) = world(&[], 1 << 20);
     let mut purged = world.send(0, 7);
     world.settle();
-    world.core.purge(false, true);
+    world.purge(false, true);
     let request = world.take(1); // it is not to be found
     world.core.look_into_requests(&world.links);
     assert!(keeping(&world).lacks_bytes() && is_open(&mut purged));
@@ -193,4 +193,63 @@ fn the_end_of_a_producer_waits_for_the_file() {
     assert_eq!(failed(&mut delivery), (Outcome::NotWritten, Reason::Closed));
     assert_eq!(lines(&disk).len(), 1);
     assert!(is_clean(&world));
+}
+
+// SEND-2, ACC-24: no outcome is open for longer than delivery.timeout.ms and these ten seconds
+#[test]
+fn a_disk_that_hangs_holds_an_outcome_for_ten_seconds_and_its_record_gets_into_the_file_when_it_goes_on() {
+    let (mut world, disk) = world(&[], 1 << 20);
+    let mut bad = world.send(0, 1);
+    world.settle();
+    let mut good = world.send(0, 2);
+    let hangs = disk.0.lock(); // who writes waits here
+    world.answer(1, Answer::error(ErrorCode::INVALID_RECORD));
+    for _ in 0..100 {
+        world.run(20);
+        (0..world.waiting(1)).for_each(|_| world.serve(1));
+    }
+    let begin_ms = world.now_ms();
+    assert_eq!(keeping(&world).release(begin_ms), Some(begin_ms + 10_000));
+    assert_eq!(keeping(&world).release(begin_ms + 9_999), Some(begin_ms + 10_000));
+    assert!(is_open(&mut bad) && is_open(&mut good));
+    assert_eq!(keeping(&world).release(begin_ms + 10_000), None);
+    assert_eq!(failed(&mut bad).0, Outcome::NotWritten);
+    assert!(acked_at(&mut good).is_some(), "what stood behind it goes on");
+    assert_eq!((keeping(&world).sink.counts().lost, keeping(&world).sink.counts().kept), (1, 0));
+    assert!(!is_clean(&world), "its bytes wait for the disk, and are charged");
+    drop(hangs);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while keeping(&world).sink.counts().kept < 1 {
+        assert!(Instant::now() < deadline, "it is not written");
+        std::thread::yield_now();
+    }
+    assert_eq!(lines(&disk).len(), 1);
+    assert!(is_clean(&world));
+    // The next one is told with its line, as ever.
+    let mut next = world.send(1, 3);
+    world.run(100);
+    world.answer(2, Answer::error(ErrorCode::INVALID_RECORD));
+    release(&world, 3);
+    assert_eq!(failed(&mut next).0, Outcome::NotWritten);
+    assert_eq!((keeping(&world).sink.counts().lost, lines(&disk).len()), (1, 2));
+}
+
+// SEND-2: a request that never ends
+#[test]
+fn an_outcome_does_not_wait_for_bytes_that_do_not_come() {
+    let (mut world, disk) = world(&[], 1 << 20);
+    let mut purged = world.send(0, 7);
+    world.settle();
+    world.purge(false, true);
+    let request = world.take(1); // it is not to be found
+    let begin_ms = world.now_ms();
+    let _ = keeping(&world).release(begin_ms);
+    assert!(keeping(&world).lacks_bytes() && is_open(&mut purged));
+    let _ = keeping(&world).release(begin_ms + 10_000);
+    assert_eq!(failed(&mut purged), (Outcome::Unknown, Reason::Purged));
+    assert!(!keeping(&world).lacks_bytes());
+    assert_eq!(keeping(&world).sink.counts().lost, 1);
+    let now_ms = world.now_ms();
+    world.core.handle_disconnect(1, vec![request], false, None, now_ms);
+    assert!(is_clean(&world) && lines(&disk).is_empty());
 }

@@ -10,6 +10,7 @@
 //! * `idempotence`: producer id, epoch, sequence arithmetic (IDM-0 to IDM-16).
 //! * `retry`: an answer's error to a verdict (RTY-2, IDM-8, IDM-11), as a pure function.
 //! * `stops`: partitions that stand still, or whose records fail, until the application says how to go on.
+//! * `purged`: what a purge drops, for its report.
 //! * `split`: batches that a broker found too large are sent again in parts (ACC-22).
 //! * `slow`: where a batch's time went, and what would help; a pure function.
 //! * `innocents`: records that a broker did not mean are sent again without those that it named (ERR-3).
@@ -43,6 +44,9 @@ mod odd_tests;
 mod partition;
 #[cfg(test)]
 mod properties;
+mod purged;
+#[cfg(test)]
+mod reports_tests;
 pub(crate) mod request;
 mod retry;
 #[cfg(test)]

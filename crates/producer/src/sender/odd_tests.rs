@@ -69,7 +69,7 @@ fn an_error_that_names_an_offset_may_have_been_written() {
         let mut delivery = world.send(0, 1);
         world.settle();
         answer(&mut world, vec![partition(0, ErrorCode::NOT_LEADER_OR_FOLLOWER, base_offset)]);
-        world.core.purge(true, false);
+        world.purge(true, false);
         assert_eq!(failed(&mut delivery), (outcome, Reason::Purged), "base offset {base_offset}");
     }
 }

@@ -14,7 +14,7 @@ use super::idempotence::{Identity, is_before, sequence_after};
 use super::slow::Times;
 use crate::accumulator::{Batch, BatchId, HeadInfo, Partition, SplitPart};
 use crate::delivery::Completion;
-use crate::outcome::BatchResult;
+use crate::outcome::{BatchResult, Reason};
 use crate::rules::{self, Rule};
 use crate::sync;
 
@@ -53,7 +53,8 @@ pub(super) enum Place {
     /// Back in its queue, to be sent again.
     Queued,
     /// It has an outcome, and is told once all before it have theirs (CMPL-3). Of its batch, if the sender has it back, only
-    /// the shell is left: the memory went back to the pool (IDM-14).
+    /// the shell is left: the memory went back to the pool (IDM-14). But one that failed keeps its bytes until it is told, for a close that
+    /// comes before that hands its records back (FLU-6).
     Ended(BatchResult, Option<Batch>),
 }
 
@@ -274,8 +275,8 @@ impl PartitionState {
     pub(super) fn take_back(&mut self, mut batch: Batch) -> Option<(usize, Batch)> {
         let at = self.find(batch.completion())?;
         match &mut self.entries[at].place {
-            Place::Ended(_, shell) => {
-                batch.release_memory();
+            Place::Ended(result, shell) => {
+                release(&mut batch, result);
                 // Dropped before it is told, it would end by itself, before its turn.
                 *shell = Some(batch);
                 None
@@ -311,9 +312,9 @@ impl PartitionState {
         now_us: u64,
         told: &mut Vec<Told>,
     ) {
-        // IDM-14: whether or not it is told now. And before it is told: who waits for the outcome finds the room.
+        // IDM-14: whether or not it is told now.
         if let Some(batch) = &mut batch {
-            batch.release_memory();
+            release(batch, &result);
         }
         if !rules::holds(Rule::SendOrder)
             && let Some(entry) = self.entries.remove(at)
@@ -325,11 +326,16 @@ impl PartitionState {
         self.entries[at].place = Place::Ended(result, batch);
         self.entries[at].ended_us = now_us;
         while matches!(self.entries.front(), Some(Entry { place: Place::Ended(..), .. })) {
-            let Some(Entry { completion, place: Place::Ended(result, batch), created_us, ended_us, .. }) =
-                self.entries.pop_front()
+            let Some(Entry {
+                completion, place: Place::Ended(result, mut batch), created_us, ended_us, ..
+            }) = self.entries.pop_front()
             else {
                 break;
             };
+            // Before it is told: who waits for the outcome finds the room.
+            if let Some(batch) = &mut batch {
+                batch.release_memory();
+            }
             told.push(Told { completion, result, batch, created_us, ended_us });
         }
         if self.entries.is_empty() {
@@ -382,6 +388,15 @@ impl Entry {
     /// IDM-16: it stays in the epoch in which it was sent, for one of its attempts may have written it.
     pub(super) fn is_bound_to_epoch(&self) -> bool {
         self.may_be_written && rules::holds(Rule::UnknownKeepsEpoch)
+    }
+}
+
+/// A batch has its outcome, and is told later: what it does not need until then goes back.
+fn release(batch: &mut Batch, result: &BatchResult) {
+    match result {
+        // FLU-6. A purge hands them back itself, and is there to make room.
+        BatchResult::Failed(failure) if failure.reason != Reason::Purged => batch.release_places(),
+        _ => batch.release_memory(),
     }
 }
 

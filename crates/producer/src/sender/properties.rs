@@ -204,7 +204,7 @@ impl Run {
                 let records = if sends { HeldRecords::Send } else { HeldRecords::Fail };
                 world.shared.release("t", records);
             }
-            Step::Purge { queued, in_flight } => world.core.purge(queued, in_flight),
+            Step::Purge { queued, in_flight } => drop(world.purge(queued, in_flight)),
             Step::Resume { partition } => world.shared.resume("t", partition),
             Step::Refuses { node } => {
                 let refused = world.links.refusing.remove(&node);

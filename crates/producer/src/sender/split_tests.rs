@@ -293,7 +293,7 @@ fn parts_that_wait_are_purged_and_closed_with_true_outcomes_and_handed_back() {
     // ACC-22, FLU-4, FLU-6
     for codec in ["none", "lz4"] {
         let (mut world, mut sent) = in_parts(&[("compression.type", codec)]);
-        world.core.purge(true, true);
+        world.purge(true, true);
         assert!(sent.iter_mut().all(|d| failed(d) == (Outcome::NotWritten, Reason::Purged)));
         assert!(is_clean(&world));
 

@@ -293,7 +293,7 @@ fn a_record_that_runs_out_of_time_stops_its_partition_and_one_that_was_purged_do
     let mut world = World::warm(&settings);
     world.links.down.insert(1);
     let mut purged = world.send(0, 1);
-    world.core.purge(true, true);
+    world.purge(true, true);
     assert_eq!(failed(&mut purged).1, Reason::Purged);
     let mut expired = world.send(0, 2);
     world.run(900);

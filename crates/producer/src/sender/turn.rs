@@ -90,11 +90,12 @@ impl Turns {
         }
         let shared = self.shared.clone();
         shared.timers.fire(now_ms);
-        self.take_commands(now_ms);
+        self.take_commands(links, now_ms);
         let pass = self.core.pass(links, now_ms);
+        let mut keeps_until_ms = None;
         if let Some(keeping) = shared.accumulator.outlet().keeping() {
             self.core.look_into_requests(links);
-            keeping.release();
+            keeps_until_ms = keeping.release(now_ms);
         }
         if let Some(closing) = &mut self.closing {
             // SND-11: callbacks that run elsewhere are waited for, too.
@@ -121,7 +122,7 @@ impl Turns {
         }
         let closing_ms = self.closing.as_ref().and_then(|c| c.deadline_ms);
         let hand_on_ms = self.hold.as_ref().map(|(_, since_ms)| since_ms + HAND_ON_MS);
-        let times = [pass.next_ms, shared.timers.next(), closing_ms, hand_on_ms];
+        let times = [pass.next_ms, shared.timers.next(), closing_ms, hand_on_ms, keeps_until_ms];
         let next_ms = times.into_iter().flatten().min();
         Turn::Poll { wait_ms: next_ms.map(|at| at.saturating_sub(now_ms)) }
     }
@@ -188,10 +189,11 @@ impl Turns {
         }
     }
 
-    fn take_commands(&mut self, now_ms: u64) {
+    fn take_commands(&mut self, links: &dyn Links, now_ms: u64) {
         let Some(commands) = self.shared.commands.take() else { return };
-        if let Some((queued, in_flight)) = commands.purge {
-            self.core.purge(queued, in_flight);
+        if let Some(wish) = commands.purge {
+            let report = self.core.purge(wish.queued, wish.in_flight, wish.is_asked_for(), links);
+            wish.finish(report);
         }
         for (number, topics) in commands.warm_ups {
             self.core.warm_up(number, topics, now_ms);
@@ -261,5 +263,14 @@ pub(crate) fn end(turns: Option<Turns>, shared: &Shared, report: CloseReport) {
         interceptors.close();
     }
     shared.closed.finish(report);
+    // A purge that comes later sees that, and ends itself.
+    shared.commands.leave();
     shared.metadata.wake_all();
+}
+
+#[cfg(test)]
+impl Turns {
+    pub(super) fn core(&mut self) -> &mut SenderCore {
+        &mut self.core
+    }
 }

@@ -18,7 +18,7 @@ use super::request::{Body, Request};
 use crate::accumulator::{Append, Batch, Candidate};
 use crate::config::ProducerBuilder;
 use crate::delivery::Delivery;
-use crate::producer::Shared;
+use crate::producer::{PurgeReport, Shared};
 use crate::record::Record;
 
 /// The value that `prime` sends.
@@ -333,6 +333,11 @@ impl World {
             self.advance(20);
         }
         panic!("records are still pending: {:?}", self.shared.accumulator.counts());
+    }
+
+    /// Purges, and wants to know what of.
+    pub(super) fn purge(&mut self, queued: bool, in_flight: bool) -> PurgeReport {
+        self.core.purge(queued, in_flight, true, &self.links)
     }
 
     /// A broker's connection ends; its requests come back unanswered.

@@ -63,6 +63,9 @@ fn a_flush_or_close_ends_all_lingering() {
     assert!(rig.ready().nodes.is_empty());
     let flush = rig.accumulator.begin_flush();
     assert_eq!(rig.ready().nodes, [1]);
+    drop(rig.drain(1));
+    rig.send_to(0, "later");
+    assert_eq!(rig.ready().nodes, [1], "while it runs, what is sent does not linger either");
     drop(flush);
     assert!(rig.ready().nodes.is_empty());
     rig.accumulator.set_closing();
