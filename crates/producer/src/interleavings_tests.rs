@@ -320,6 +320,7 @@ impl Rig {
             granted: None,
             goes_first: false,
             known_at_least: 0,
+            chosen: Default::default(),
         };
         match self.accumulator.append(&self.topic, &mut candidate, &self.clock) {
             Append::Done(delivery) => delivery,

@@ -42,7 +42,7 @@
 //!   One producer for the process is the rule; a pool gives up order and batching between its members (THR-4).
 //! * Configuration keys are Kafka's; a wrong one is refused with the right one beside it. See [`ProducerBuilder`].
 //!
-//! Not there yet: transactions, TLS and SASL, partitioners of one's own. Their keys are refused by name.
+//! Not there yet: transactions, TLS and SASL. Their keys are refused by name.
 //!
 //! # Inside
 //!
@@ -99,7 +99,8 @@ mod wait;
 pub use self::accumulator::FlushReport;
 pub use self::config::{
     Acks, Address, Compression, Config, ConfigError, ConfigErrors, ConfigKey, KeyStatus, Origin,
-    ProducerBuilder, StopOnFailure, TopicRecreation, config_keys,
+    PartitionerClass, ProducerBuilder, StopOnFailure, TopicConfig, TopicRecreation, TopicSettings,
+    config_keys,
 };
 pub use self::delivery::{Delivery, Job, WaitError};
 pub use self::failed_records::{FailedRecord, FailedRecords, KeepError};
@@ -109,6 +110,7 @@ pub use self::metrics::{
     NodeMetrics, ProducerMetrics, Stage, TopicMetrics, metric_descriptions, prometheus_text,
 };
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
+pub use self::partitioner::{Choice, Partitioner, PartitionerSettings, RoundRobin, TopicView, UniformSticky};
 pub use self::producer::{
     BuildError, CloseReport, FlushError, HeldRecords, PartitionInfo, Producer, Purge, PurgeReport,
     Undelivered,

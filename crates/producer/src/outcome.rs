@@ -399,6 +399,13 @@ pub enum Refusal {
         /// How long the call waited.
         waited_ms: u64,
     },
+    /// The producer's partitioner gave the record no partition: it refused it, chose one that is not there, or panicked (PAR-1).
+    NoPartition {
+        /// The topic.
+        topic: String,
+        /// What the partitioner said or did.
+        problem: String,
+    },
     /// The record is larger than a limit (PRE-5).
     RecordTooLarge {
         /// The record's size estimate in bytes.
@@ -441,6 +448,7 @@ impl Refusal {
             Refusal::NotConnected { .. } => "NOT_CONNECTED",
             Refusal::UnknownTopic { .. } => "UNKNOWN_TOPIC",
             Refusal::UnknownPartition { .. } => "UNKNOWN_PARTITION",
+            Refusal::NoPartition { .. } => "NO_PARTITION",
             Refusal::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
             Refusal::BufferExhausted { .. } => "BUFFER_EXHAUSTED",
             Refusal::NoTopic
@@ -498,6 +506,9 @@ impl fmt::Display for Refusal {
                 f,
                 "Partition {partition} of topic {topic} with partition count {partitions} is not present in metadata after {waited_ms} ms."
             ),
+            Refusal::NoPartition { topic, problem } => {
+                write!(f, "the producer's partitioner gave a record of topic {topic} no partition: {problem}")
+            }
             Refusal::RecordTooLarge { size, limit, key } => write!(
                 f,
                 "The message is {size} bytes when serialized which is larger than {limit}, which is the value of the {key} configuration."

@@ -368,6 +368,28 @@ impl<T: serde::Serialize + ?Sized> Serializer<T> for Json<T> {
     }
 }
 
+/// What there is here in the place of a Java class that a configuration names (CFG-3). `part`: key or value.
+pub(crate) fn instead_of(class: &str, part: &str) -> String {
+    let name = class.rsplit('.').next().unwrap_or(class);
+    let serializer = match name {
+        "StringSerializer" | "StringEncoder" => "Utf8 (or Text, for another encoding)",
+        "ByteArraySerializer" | "BytesSerializer" | "ByteBufferSerializer" | "DefaultEncoder" => {
+            "Raw (or Shared)"
+        }
+        "ShortSerializer" | "IntegerSerializer" | "LongSerializer" | "FloatSerializer"
+        | "DoubleSerializer" => "Number",
+        "UUIDSerializer" => "UuidText",
+        "VoidSerializer" => "Unit",
+        _ => {
+            return format!(
+                "records take bytes, and there is no serializer of this name; implement rohrpost::Serializer and give it to a topic's \
+                 handle, topic.{part}(…), or turn the {part} into bytes before it is sent"
+            );
+        }
+    };
+    format!("records take bytes; on a topic's handle, {name} is topic.{part}({serializer})")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::queue::{Partition, Queue, TopicState};
 use super::split::BatchId;
 use super::{Accumulator, codec_pool};
 use crate::delivery::{Callback, Delivery, PlaceInBatch, charged_bytes};
-use crate::partitioner;
+use crate::partitioner::{self, Chosen};
 use crate::record::Record;
 use crate::rules::{self, Rule};
 use crate::sync::is_broken;
@@ -33,6 +33,8 @@ pub(crate) enum Append {
     NoRoom,
     /// The producer takes no more records.
     Closed,
+    /// The producer's partitioner gave no partition: why.
+    NoPartition(String),
 }
 
 /// A record on its way in, and what it may use.
@@ -51,6 +53,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) goes_first: bool,
     /// Partitions that its permit found; a topic that vanishes meanwhile does not make the permit fail.
     pub(crate) known_at_least: u32,
+    /// What the producer's own partitioner has said, if it has one. Starts as `Open`.
+    pub(crate) chosen: Chosen,
 }
 
 /// Memory at hand while an append looks for its place.
@@ -98,8 +102,7 @@ impl Accumulator {
         let stay = match is_sticky.then(|| topic.sticky.stay()) {
             None => None,
             Some(Some(stay))
-                if stay.partition == index
-                    && !stay.is_over(self.settings.batch_size, || queue.is_all_full()) =>
+                if stay.partition == index && !stay.is_over(topic.batch_size, || queue.is_all_full()) =>
             {
                 Some(stay)
             }
@@ -136,14 +139,22 @@ impl Accumulator {
                 return Append::Behind;
             }
             // PAR-1
-            let fixed = match (record.partition, &record.key) {
+            let own = match (record.partition, &self.custom) {
                 (Some(partition), _) if partition as u32 >= known => {
                     room.put_back(candidate);
                     return Append::Beyond(known);
                 }
                 (Some(partition), _) => Some(partition as u32),
+                (None, None) => None,
+                // PAR-18: before any lock, and once for a record
+                (None, Some(custom)) => match custom.choose(record, topic, known, &mut candidate.chosen) {
+                    Ok(chosen) => chosen,
+                    Err(why) => return Append::NoPartition(why),
+                },
+            };
+            let fixed = match (own, &record.key) {
                 (None, Some(key)) if !self.settings.ignore_keys => Some(partitioner::for_key(key, known)),
-                _ => None,
+                _ => own,
             };
             let index = match fixed {
                 Some(index) => index,
@@ -162,6 +173,12 @@ impl Accumulator {
             match self.append_to(topic, partition, fixed.is_none(), candidate, &mut room, clock) {
                 Step::Done(delivery) => return Append::Done(delivery),
                 Step::Again => {}
+                Step::NewBatch => {
+                    let Some(custom) = &self.custom else { continue };
+                    if let Err(why) = custom.tell_of_new_batch(record, topic, known, &mut candidate.chosen) {
+                        return Append::NoPartition(why);
+                    }
+                }
                 Step::MoveOn => self.move_on(topic, partition, known),
                 Step::NeedsChunk { wish, is_first } => {
                     // ACC-2: memory is taken without the lock, and then the append is tried again
@@ -210,7 +227,7 @@ impl Accumulator {
         let stay = match is_sticky.then(|| topic.sticky.stay()) {
             None => None,
             Some(Some(stay)) if stay.partition == partition.index() as u32 => {
-                if stay.is_over(self.settings.batch_size, || queue.is_all_full()) {
+                if stay.is_over(topic.batch_size, || queue.is_all_full()) {
                     return Step::MoveOn; // PAR-7, PAR-8
                 }
                 Some(stay)
@@ -254,9 +271,12 @@ impl Accumulator {
             }
             // ACC-2: it does not fit: the batch is closed for appends
             jobs.1 = self.close_last(&mut queue, clock.last_us());
-            if stay.is_some_and(|stay| stay.is_over(self.settings.batch_size, || true)) {
+            if stay.is_some_and(|stay| stay.is_over(topic.batch_size, || true)) {
                 return Step::MoveOn;
             }
+        }
+        if matches!(candidate.chosen, Chosen::First(_)) {
+            return Step::NewBatch; // PAR-18: the partitioner may want to go elsewhere instead
         }
         let Some(chunk) = room.get(candidate) else {
             return Step::NeedsChunk { wish: queue.last_len, is_first: true };
@@ -287,12 +307,9 @@ impl Accumulator {
         chunk.begin_batch();
         let timestamp = record.timestamp.unwrap_or_else(|| clock.last_wall_ms());
         // ACC-3; but CFG-11: a batch.size of 0 or 1 means one record per batch, and the estimate has room for two small ones
-        let limit = if self.settings.batch_size == 1 {
-            1
-        } else {
-            self.batch_limit(partition, now_ms).max(candidate.size)
-        };
-        let scale = self.codec.scale(partition.ratio());
+        let limit =
+            if topic.batch_size == 1 { 1 } else { self.batch_limit(partition, now_ms).max(candidate.size) };
+        let scale = codec_pool::CodecPool::scale(partition);
         let id = BatchId::new(queue.next_id);
         queue.next_id += 1;
         let raw_limit = self.settings.max_request_size.max(candidate.size);
@@ -334,7 +351,7 @@ impl Accumulator {
         let queue = partition.queue.lock();
         if let Some(stay) = topic.sticky.stay()
             && stay.partition == partition.index() as u32
-            && stay.is_over(self.settings.batch_size, || queue.is_all_full())
+            && stay.is_over(topic.batch_size, || queue.is_all_full())
         {
             topic.sticky.leave_for(next);
         }
@@ -361,6 +378,8 @@ enum Step {
     Done(Option<Delivery>),
     /// Start over.
     Again,
+    /// The producer's own partitioner is to be told that a batch is to begin.
+    NewBatch,
     /// The topic's stay in this partition is over.
     MoveOn,
     /// Memory is needed; `wish` bytes would be good. `is_first`: a batch is to begin with it.

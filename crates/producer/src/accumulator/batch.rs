@@ -260,6 +260,11 @@ impl Batch {
         self.max_record
     }
 
+    /// When `delivery.timeout.ms` of its topic is over (ACC-24, CFG-17).
+    pub(crate) fn expiry_ms(&self) -> u64 {
+        self.created_ms.saturating_add(self.partition.settings().delivery_timeout_ms)
+    }
+
     /// A copy of its bytes. The header is there if it was drained.
     pub(super) fn copy(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_len());

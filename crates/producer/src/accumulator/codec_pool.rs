@@ -21,7 +21,8 @@ use crate::wait::SenderWake;
 /// A few threads that compress closed batches; started with the first batch.
 pub(crate) struct CodecPool {
     shared: Arc<CodecShared>,
-    compression: Compression,
+    /// There is a topic whose batches are compressed.
+    compresses: bool,
     threads: usize,
     start: StartThread,
 }
@@ -59,20 +60,22 @@ pub(crate) struct Job {
     id: BatchId,
     pieces: Vec<Piece>,
     builder: BatchBuilder,
+    compression: Compression,
 }
 
 impl CodecPool {
     /// `threads` 0: jobs run when [`run_inline`](CodecPool::run_inline) is called, on that thread.
-    pub(crate) fn new(compression: Compression, threads: usize, sender: SenderWake) -> CodecPool {
+    pub(crate) fn new(compresses: bool, threads: usize, sender: SenderWake) -> CodecPool {
         let shared =
             CodecShared { state: Mutex::default(), work: Condvar::new(), idle: Condvar::new(), sender };
-        CodecPool { shared: Arc::new(shared), compression, threads, start: start_thread }
+        CodecPool { shared: Arc::new(shared), compresses, threads, start: start_thread }
     }
 
     /// Closes a batch. With a codec it has to come back from this pool before it is ready: submit the job after the partition's
     /// lock is gone.
     pub(crate) fn close(&self, batch: &mut Batch) -> Option<Job> {
-        if self.compression.codec() == Codec::None {
+        let compression = batch.partition.settings().compression; // CFG-17
+        if compression.codec() == Codec::None {
             batch.close_plain();
             return None;
         }
@@ -82,6 +85,7 @@ impl CodecPool {
             id: batch.id,
             pieces: std::mem::take(&mut batch.pieces),
             builder: batch.builder,
+            compression,
         })
     }
 
@@ -89,8 +93,8 @@ impl CodecPool {
         let mut state = self.shared.state.lock();
         state.jobs.push_back(job);
         if state.started < self.threads.min(state.jobs.len() + state.busy) {
-            let (shared, compression) = (self.shared.clone(), self.compression);
-            match (self.start)("rohrpost-codec", Box::new(move || shared.run(compression))) {
+            let shared = self.shared.clone();
+            match (self.start)("rohrpost-codec", Box::new(move || shared.run())) {
                 Ok(()) => state.started += 1,
                 Err(error) => {
                     tracing::warn!(%error, "no thread for compression: the sender compresses");
@@ -108,7 +112,7 @@ impl CodecPool {
 
     /// Does the jobs itself if there is no thread for them. For the sender.
     pub(crate) fn run_inline(&self) {
-        if self.compression.codec() == Codec::None {
+        if !self.compresses {
             return;
         }
         let mut state = self.shared.state.lock();
@@ -118,7 +122,7 @@ impl CodecPool {
         let mut bench = std::mem::take(&mut state.inline);
         while let Some(job) = state.jobs.pop_front() {
             drop(state);
-            job.run(self.compression, &mut bench);
+            job.run(&mut bench);
             state = self.shared.state.lock();
         }
         state.inline = bench;
@@ -134,10 +138,10 @@ impl CodecPool {
     }
 
     /// ACC-5: estimated bytes per uncompressed byte, in 1/65536.
-    pub(crate) fn scale(&self, ratio: &Ratio) -> u64 {
-        match self.compression.codec() {
+    pub(crate) fn scale(partition: &Partition) -> u64 {
+        match partition.settings().compression.codec() {
             Codec::None => 1 << 16,
-            _ => (f64::from(ratio.get()) * 1.05 * 65536.0) as u64,
+            _ => (f64::from(partition.ratio().get()) * 1.05 * 65536.0) as u64,
         }
     }
 }
@@ -154,14 +158,14 @@ impl Drop for CodecPool {
 }
 
 impl CodecShared {
-    fn run(&self, compression: Compression) {
+    fn run(&self) {
         let mut bench = Bench::default();
         let mut state = self.state.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 state.busy += 1;
                 drop(state);
-                job.run(compression, &mut bench);
+                job.run(&mut bench);
                 self.sender.wake(); // a head may be ready now
                 state = self.state.lock();
                 state.busy -= 1;
@@ -178,7 +182,8 @@ impl CodecShared {
 }
 
 impl Job {
-    fn run(mut self, compression: Compression, bench: &mut Bench) {
+    fn run(mut self, bench: &mut Bench) {
+        let compression = self.compression;
         let raw_len = self.builder.records_len();
         bench.scratch.clear();
         let compressed = catch_unwind(AssertUnwindSafe(|| {

@@ -23,12 +23,12 @@ mod ready;
 mod remains;
 mod split;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
-use rohrpost_record::Compression;
+use rohrpost_record::{Codec, Compression};
 
 pub(crate) use self::append::{Append, Candidate};
 pub(crate) use self::batch::Batch;
@@ -47,10 +47,11 @@ pub(crate) use self::ledger::Ledger;
 use self::ledger::WakerHold;
 use self::queue::Queue;
 use self::ready::Desk;
-use crate::config::Config;
+use crate::config::{Config, TopicConfig};
 use crate::delivery::{Completion, Outlet};
-use crate::metadata::Snapshot;
+use crate::metadata::{BrokerNode, Snapshot, TopicMetadata};
 use crate::outcome::BatchResult;
+use crate::partitioner::{Brokers, Custom};
 use crate::rules::{self, Rule};
 use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, Mutex, fence};
 use crate::wait::SenderWake;
@@ -71,6 +72,10 @@ pub(crate) struct Settings {
     pub(crate) ignore_keys: bool,
     pub(crate) adaptive: bool,
     pub(crate) availability_timeout_ms: u64,
+    /// The sticky choice prefers partitions led from this rack (PAR-14).
+    pub(crate) rack: Option<String>,
+    /// Topics with settings of their own (CFG-17).
+    pub(crate) topics: BTreeMap<String, TopicConfig>,
     /// Threads that compress; 0: the sender does, inside `ready`. That is for simulations.
     pub(crate) codec_threads: usize,
     /// Where the sticky choices begin.
@@ -91,9 +96,33 @@ impl Settings {
             ignore_keys: config.partitioner_ignore_keys,
             adaptive: config.partitioner_adaptive_partitioning_enable,
             availability_timeout_ms: config.partitioner_availability_timeout_ms,
+            rack: config.partitioner_rack.clone(),
+            topics: config.topics.clone(),
             codec_threads: 1,
             seed,
         }
+    }
+
+    /// What a topic's records are sent with (CFG-17).
+    pub(crate) fn topic(&self, name: &str) -> TopicConfig {
+        let TopicConfig { batch_size, compression, delivery_timeout_ms, linger_ms } =
+            self.topics.get(name).copied().unwrap_or(TopicConfig {
+                batch_size: self.batch_size,
+                compression: self.compression,
+                delivery_timeout_ms: self.delivery_timeout_ms,
+                linger_ms: self.linger_ms,
+            });
+        // CFG-11: a batch.size of 0 acts as 1, one record per batch
+        TopicConfig { batch_size: batch_size.max(1), compression, delivery_timeout_ms, linger_ms }
+    }
+
+    fn batch_size_max(&self) -> usize {
+        self.topics.values().map(|topic| topic.batch_size).fold(self.batch_size.max(1), usize::max)
+    }
+
+    fn compresses(&self) -> bool {
+        let of_topics = self.topics.values().map(|topic| topic.compression);
+        of_topics.chain([self.compression]).any(|compression| compression.codec() != Codec::None)
     }
 }
 
@@ -116,20 +145,20 @@ pub(crate) struct Accumulator {
     desk: Mutex<Desk>,
     /// No queued batch expires before; recomputed by `ready`.
     next_expiry_ms: AtomicU64,
+    /// A partitioner other than the built-in one.
+    custom: Option<Custom>,
 }
 
 impl Accumulator {
     pub(crate) fn new(settings: Settings, sender: SenderWake) -> Accumulator {
-        // CFG-11: a batch.size of 0 acts as 1, one record per batch
-        let settings = Settings { batch_size: settings.batch_size.max(1), ..settings };
         Accumulator {
             pool: Pool::counting(
                 settings.buffer_memory,
-                settings.batch_size,
+                settings.batch_size_max(),
                 settings.records_max,
                 sender.clone(),
             ),
-            codec: CodecPool::new(settings.compression, settings.codec_threads, sender.clone()),
+            codec: CodecPool::new(settings.compresses(), settings.codec_threads, sender.clone()),
             ledger: Arc::default(),
             sender,
             closing: AtomicBool::new(false),
@@ -144,6 +173,7 @@ impl Accumulator {
                 (None, u32::MAX) => settings.max_request_size.min(settings.buffer_memory),
                 _ => 0,
             },
+            custom: None,
             settings,
         }
     }
@@ -165,7 +195,8 @@ impl Accumulator {
         let id = self.next_topic.fetch_add(1, Ordering::Relaxed);
         let seed = self.settings.seed ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let name: Arc<str> = name.into();
-        let topic = Arc::new(TopicState::new(name.clone(), id, seed));
+        let settings = self.settings.topic(&name);
+        let topic = Arc::new(TopicState::with(name.clone(), id, seed, settings));
         topics.insert(name, topic.clone());
         topic
     }
@@ -186,14 +217,35 @@ impl Accumulator {
 
     /// Tells every topic what the cluster says of it now. Call it before the waiting calls are woken.
     pub(crate) fn apply(&self, cluster: &Snapshot) {
+        let brokers = self.brokers(&cluster.brokers);
         let grown: Vec<(Arc<TopicState>, u32)> = {
             let topics = self.topics.read();
             let grown = |(name, topic): (&Arc<str>, &Arc<TopicState>)| {
-                Some((topic.clone(), topic.set_metadata(cluster.topics.get(name))?))
+                Some((topic.clone(), topic.set_metadata(cluster.topics.get(name), brokers)?))
             };
             topics.iter().filter_map(grown).collect()
         };
         grown.into_iter().for_each(|(topic, before)| topic.log_growth(before));
+    }
+
+    /// Tells one topic what the cluster says of it. Logs: call it without any lock held.
+    pub(crate) fn apply_to(&self, topic: &TopicState, metadata: &Arc<TopicMetadata>, cluster: &Snapshot) {
+        topic.apply(Some(metadata), self.brokers(&cluster.brokers));
+    }
+
+    fn brokers<'a>(&'a self, nodes: &'a BTreeMap<i32, BrokerNode>) -> Brokers<'a> {
+        Brokers { nodes, own_rack: self.settings.rack.as_deref() }
+    }
+
+    /// Before the producer is used: records that name no partition go where this says. It looks at each of them.
+    pub(crate) fn set_partitioner(&mut self, custom: Custom) {
+        self.settings.adaptive = false; // PAR-10
+        self.custom = Some(custom);
+        self.take_long_way();
+    }
+
+    pub(crate) fn partitioner(&self) -> Option<&Custom> {
+        self.custom.as_ref()
     }
 
     pub(crate) fn pool(&self) -> &Pool {

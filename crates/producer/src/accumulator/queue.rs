@@ -11,8 +11,9 @@ use super::codec_pool::Ratio;
 use super::ledger::Ledger;
 use super::lock::ShortMutex;
 use super::split::SizeLimit;
+use crate::config::TopicConfig;
 use crate::metadata::TopicMetadata;
-use crate::partitioner::Sticky;
+use crate::partitioner::{Brokers, Layout, Sticky};
 use crate::rules::{self, Rule};
 use crate::sync::{AtomicU32, OnceLock, fence, is_broken};
 
@@ -21,11 +22,13 @@ pub(crate) struct TopicState {
     common: Arc<TopicCommon>,
     /// Partitions the topic is known to have; 0: not known (any more).
     known: AtomicU32,
+    /// `batch.size` of this topic (CFG-17), at hand for each record.
+    pub(super) batch_size: usize,
     /// Senders of this topic that wait; whoever comes later goes behind them.
     waiters: AtomicU32,
     /// Partitions in `partitions`.
     used: AtomicU32,
-    metadata: RwLock<Option<Arc<TopicMetadata>>>,
+    layout: RwLock<Option<Arc<Layout>>>,
     partitions: Partitions,
     pub(crate) sticky: Sticky,
 }
@@ -36,6 +39,7 @@ pub(crate) struct TopicCommon {
     id: u32,
     pub(crate) ratio: Ratio,
     pub(super) size_limit: SizeLimit,
+    settings: TopicConfig,
 }
 
 /// A partition that was sent to.
@@ -60,18 +64,21 @@ pub(crate) struct Queue {
 }
 
 impl TopicState {
-    pub(crate) fn new(name: Arc<str>, id: u32, seed: u64) -> TopicState {
+    /// `settings` are those of this topic (CFG-17).
+    pub(crate) fn with(name: Arc<str>, id: u32, seed: u64, settings: TopicConfig) -> TopicState {
         TopicState {
             common: Arc::new(TopicCommon {
                 name,
                 id,
                 ratio: Ratio::default(),
                 size_limit: SizeLimit::default(),
+                settings,
             }),
             known: AtomicU32::new(0),
+            batch_size: settings.batch_size,
             waiters: AtomicU32::new(0),
             used: AtomicU32::new(0),
-            metadata: RwLock::new(None),
+            layout: RwLock::new(None),
             partitions: Partitions::default(),
             sticky: Sticky::new(seed),
         }
@@ -107,24 +114,29 @@ impl TopicState {
     }
 
     /// What the cluster says of the topic now; `None`: it is not known (any more). Logs: call it without any lock held.
-    pub(crate) fn apply(&self, metadata: Option<&Arc<TopicMetadata>>) {
-        if let Some(before) = self.set_metadata(metadata) {
+    pub(crate) fn apply(&self, metadata: Option<&Arc<TopicMetadata>>, brokers: Brokers<'_>) {
+        if let Some(before) = self.set_metadata(metadata, brokers) {
             self.log_growth(before);
         }
     }
 
     /// The same, and silent: the number of partitions before, if the topic has grown. Whoever takes the log may send it with this
     /// producer, and would wait for a lock that is held here.
-    pub(super) fn set_metadata(&self, metadata: Option<&Arc<TopicMetadata>>) -> Option<u32> {
-        let mut current = self.metadata.write();
+    pub(super) fn set_metadata(
+        &self,
+        metadata: Option<&Arc<TopicMetadata>>,
+        brokers: Brokers<'_>,
+    ) -> Option<u32> {
+        let mut current = self.layout.write();
         match (&*current, metadata) {
-            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => return None,
+            (Some(old), Some(new)) if Arc::ptr_eq(&old.metadata, new) => return None,
             (None, None) => return None,
             _ => {}
         }
+        // PAR-4: one partition count for each answer of the cluster
         let known = metadata.map_or(0, |metadata| metadata.partitions.len() as u32);
         let before = self.known.swap(known, Ordering::AcqRel);
-        *current = metadata.cloned();
+        *current = metadata.map(|metadata| Arc::new(Layout::new(metadata, brokers)));
         (before != 0 && known > before).then_some(before)
     }
 
@@ -140,11 +152,15 @@ impl TopicState {
 
     /// The next partition for keyless records (PAR-9), of `known` ones if the metadata is gone.
     pub(crate) fn draw(&self, known: u32) -> u32 {
-        let metadata = self.metadata.read().clone();
-        match metadata {
-            Some(metadata) if !metadata.partitions.is_empty() => self.sticky.draw(&metadata),
+        match self.layout() {
+            Some(layout) if layout.partitions() > 0 => self.sticky.draw(&layout),
             _ => self.sticky.draw_any(known),
         }
+    }
+
+    /// Its partitions, as the cluster last described them.
+    pub(crate) fn layout(&self) -> Option<Arc<Layout>> {
+        self.layout.read().clone()
     }
 
     /// A partition, if it was used before.
@@ -229,6 +245,11 @@ impl Partition {
         &self.ledger
     }
 
+    /// Its topic's settings (CFG-17).
+    pub(crate) fn settings(&self) -> &TopicConfig {
+        &self.topic.settings
+    }
+
     pub(crate) fn ratio(&self) -> &Ratio {
         &self.topic.ratio
     }
@@ -307,6 +328,14 @@ impl Partitions {
 }
 
 #[cfg(test)]
+impl TopicState {
+    /// With Kafka's defaults.
+    pub(crate) fn new(name: Arc<str>, id: u32, seed: u64) -> TopicState {
+        TopicState::with(name, id, seed, crate::accumulator::tests::settings().topic(""))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -349,17 +378,18 @@ mod tests {
             fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
             fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
             fn event(&self, _: &Event<'_>) {
-                assert!(self.0.metadata.try_read().is_some(), "logged under the lock");
+                assert!(self.0.layout.try_read().is_some(), "logged under the lock");
                 self.1.fetch_add(1, Ordering::Relaxed);
             }
             fn enter(&self, _: &span::Id) {}
             fn exit(&self, _: &span::Id) {}
         }
         let topic = Arc::new(TopicState::new("t".into(), 0, 0));
-        topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)));
+        let brokers = Brokers { nodes: &Default::default(), own_rack: None };
+        topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)), brokers);
         let subscriber = Arc::new(Sends(topic.clone(), AtomicU32::new(0)));
         tracing::subscriber::with_default(subscriber.clone(), || {
-            topic.apply(Some(&topic_metadata("t", &[Some(1), Some(2)], 0)));
+            topic.apply(Some(&topic_metadata("t", &[Some(1), Some(2)], 0)), brokers);
         });
         assert_eq!(topic.known(), 2);
     }

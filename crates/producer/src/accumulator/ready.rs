@@ -91,7 +91,6 @@ impl Accumulator {
 
         // ACC-11: with any of these, no partition lingers (BUF-5, FLU-3, FLU-5)
         let hurry = self.pool.is_wanted() || self.ledger.is_flushing() || self.is_closing();
-        let has_codec = self.settings.compression.codec() != Codec::None;
         let mut ready = Ready::default();
         let mut next_check_ms = u64::MAX;
         let mut next_expiry_ms = u64::MAX;
@@ -113,8 +112,7 @@ impl Accumulator {
             }
             let queued = queue.batches.len();
             let Some(head) = queue.batches.front_mut() else { return true };
-            next_expiry_ms =
-                next_expiry_ms.min(head.created_ms.saturating_add(self.settings.delivery_timeout_ms));
+            next_expiry_ms = next_expiry_ms.min(head.expiry_ms());
             let Some(leader) = listed.leader else {
                 let topic = listed.partition.topic_name();
                 if !ready.leaderless.iter().any(|name| name == topic) {
@@ -130,7 +128,9 @@ impl Accumulator {
                 next_check_ms = next_check_ms.min(head.not_before_ms); // ACC-13
                 return true;
             }
-            let lingered_ms = head.since_ms.saturating_add(self.settings.linger_ms); // ACC-12
+            let settings = listed.partition.settings(); // CFG-17
+            let has_codec = settings.compression.codec() != Codec::None;
+            let lingered_ms = head.since_ms.saturating_add(settings.linger_ms); // ACC-12
             if !(hurry || head.is_full() || queued > 1 || lingered_ms <= now_ms) {
                 next_check_ms = next_check_ms.min(lingered_ms);
                 return true;
@@ -152,7 +152,7 @@ impl Accumulator {
             next_check_ms = now_ms; // they are compressed by the next call
         }
         ready.next_check_ms = (next_check_ms != u64::MAX).then_some(next_check_ms);
-        self.publish_load(desk, cluster);
+        self.publish_load(desk);
         ready
     }
 
@@ -189,7 +189,7 @@ impl Accumulator {
                 continue; // ACC-17: it holds back its own partition only
             }
             // A codec's work is not waited for: what is open would have to be closed first, and its time has not come.
-            let has_codec = self.settings.compression.codec() != Codec::None;
+            let has_codec = listed.partition.settings().compression.codec() != Codec::None;
             if head.state == State::Compressing || (head.is_open() && has_codec) {
                 continue;
             }
@@ -229,7 +229,7 @@ impl Accumulator {
         batch.is_out = false;
         batch.since_ms = now_ms;
         batch.not_before_ms = not_before_ms;
-        let expiry_ms = batch.created_ms.saturating_add(self.settings.delivery_timeout_ms);
+        let expiry_ms = batch.expiry_ms();
         self.next_expiry_ms.fetch_min(expiry_ms, Ordering::Relaxed);
         self.ledger.put_back(batch.record_count().into());
         let partition = batch.partition.clone();
@@ -244,11 +244,11 @@ impl Accumulator {
         if now_ms < self.next_expiry_ms.load(Ordering::Relaxed) || !rules::holds(Rule::ExpiryInQueue) {
             return;
         }
-        let timeout_ms = self.settings.delivery_timeout_ms;
         self.take(out, |_, queue| {
-            let expired = queue.batches.front().is_some_and(|head| {
-                head.state != State::Compressing && head.created_ms.saturating_add(timeout_ms) <= now_ms
-            });
+            let expired = queue
+                .batches
+                .front()
+                .is_some_and(|head| head.state != State::Compressing && head.expiry_ms() <= now_ms);
             expired.then(|| queue.batches.pop_front()).flatten()
         });
     }
@@ -305,7 +305,7 @@ impl Accumulator {
     }
 
     /// PAR-10 to PAR-12: one table per topic that has queued batches, taken back when it has none.
-    fn publish_load(&self, desk: &mut Desk, cluster: &Snapshot) {
+    fn publish_load(&self, desk: &mut Desk) {
         if !self.settings.adaptive {
             return;
         }
@@ -327,7 +327,7 @@ impl Accumulator {
                     },
                 };
                 if !load.is_listed {
-                    load.begin(cluster);
+                    load.begin();
                 }
                 current = Some((id, load));
             }
@@ -362,15 +362,16 @@ impl Load {
         Load { topic, lengths: Vec::new(), is_listed: false }
     }
 
-    fn begin(&mut self, cluster: &Snapshot) {
+    fn begin(&mut self) {
         self.is_listed = true;
         self.lengths.clear();
         // Not every partition has a queue yet, or the topic has grown, or it is not known: no statistics.
-        if let Some(known) = cluster.topics.get(self.topic.name())
+        if let Some(layout) = self.topic.layout()
             && self.topic.is_every_partition_used()
         {
-            // Partitions without leader are left out.
-            self.lengths.extend(known.partitions.iter().map(|partition| partition.leader.map(|_| 0)));
+            // Partitions without leader are left out, and those led from another rack while there are some of this one (PAR-14).
+            self.lengths.resize(layout.partitions() as usize, None);
+            layout.candidates().iter().for_each(|index| self.lengths[*index as usize] = Some(0));
         }
     }
 }

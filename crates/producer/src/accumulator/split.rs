@@ -147,7 +147,7 @@ impl Accumulator {
             jobs.extend(self.codec.close(&mut part));
             parts.push(part);
         }
-        let expiry_ms = batch.created_ms.saturating_add(self.settings.delivery_timeout_ms);
+        let expiry_ms = batch.expiry_ms();
         self.next_expiry_ms.fetch_min(expiry_ms, Ordering::Relaxed);
         self.ledger.put_back(parts.iter().map(|part| u64::from(part.record_count())).sum());
         let limit = self.batch_limit(&partition, now_ms);
@@ -171,7 +171,7 @@ impl Accumulator {
     /// The write limit of a new batch: `batch.size`, or less if the topic's brokers refused that (ACC-3, ACC-23).
     #[inline]
     pub(super) fn batch_limit(&self, partition: &Partition, now_ms: u64) -> usize {
-        let (own, limit) = (self.settings.batch_size, partition.size_limit());
+        let (own, limit) = (partition.settings().batch_size, partition.size_limit());
         if limit.wanted() >= own {
             return own;
         }
@@ -183,7 +183,7 @@ impl Accumulator {
     /// batch of at most `batch.size` is halved the first time already, where Kafka makes the same batch once more.
     fn split_target(&self, batch: &Batch) -> usize {
         let (own, raw) = (batch.encoded_len(), batch.uncompressed_len());
-        let wish = if batch.is_split { own / 2 } else { self.settings.batch_size };
+        let wish = if batch.is_split { own / 2 } else { batch.partition.settings().batch_size };
         let wish = wish.min(batch.partition.size_limit().wanted());
         let wish = if wish < raw { wish } else { own / 2 };
         wish.max(batch.max_record).min(raw - 1)

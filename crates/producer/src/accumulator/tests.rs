@@ -2,6 +2,7 @@
 
 mod batching;
 mod compression;
+mod custom;
 mod drain;
 mod memory;
 mod order;
@@ -32,6 +33,8 @@ pub(crate) fn settings() -> Settings {
         ignore_keys: false,
         adaptive: true,
         availability_timeout_ms: 0,
+        rack: None,
+        topics: Default::default(),
         codec_threads: 0,
         seed: 42,
     }
@@ -111,6 +114,7 @@ impl Rig {
             granted: None,
             goes_first: false,
             known_at_least: 0,
+            chosen: Default::default(),
         };
         self.accumulator.append(&self.topic, &mut candidate, &self.clock)
     }

@@ -9,10 +9,12 @@ use rohrpost_net::properties::{self, Property, PropertyError};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::keys::{self, Fate};
+use super::topics::{self, TopicKey, TopicSettings};
 use super::{Acks, Compression, Config, TopicRecreation, resolve, suggest};
 use crate::delivery::Job;
 use crate::failed_records::FailedRecords;
 use crate::interceptor::{Interceptor, InterceptorSettings};
+use crate::partitioner::Partitioner;
 use crate::producer::{Attached, BuildError, Producer};
 
 /// Collects settings and builds a [`Producer`]. The last setting of a key counts.
@@ -93,15 +95,21 @@ impl ProducerBuilder {
         value: impl Into<String>,
     ) -> Result<ProducerBuilder, ConfigErrors> {
         let (key, value) = (key.into(), value.into());
+        let unknown = || match suggest::near_miss(&key) {
+            Some(right) => format!("unknown key; did you mean {right}?"),
+            None => "unknown key".into(),
+        };
         let problem = match keys::find(&key) {
             Some(known) => match known.fate {
                 Fate::Misspelt(right) => Some(format!("unknown key; did you mean {right}?")),
+                Fate::OfTopic => match topics::read(&key) {
+                    TopicKey::Of(..) => None,
+                    TopicKey::Wrong(problem) => Some(problem),
+                    TopicKey::Unknown => Some(unknown()),
+                },
                 _ => None,
             },
-            None => Some(match suggest::near_miss(&key) {
-                Some(right) => format!("unknown key; did you mean {right}?"),
-                None => "unknown key".into(),
-            }),
+            None => Some(unknown()),
         };
         match problem {
             None => Ok(self.with(key, value)),
@@ -119,19 +127,32 @@ impl ProducerBuilder {
 
     /// `compression.type` and the codec's level.
     pub fn compression(self, compression: Compression) -> ProducerBuilder {
-        match compression {
-            Compression::None => self.with("compression.type", "none"),
-            Compression::Snappy => self.with("compression.type", "snappy"),
-            Compression::Gzip(level) => {
-                self.with("compression.type", "gzip").with("compression.gzip.level", level.to_string())
-            }
-            Compression::Lz4(level) => {
-                self.with("compression.type", "lz4").with("compression.lz4.level", level.to_string())
-            }
-            Compression::Zstd(level) => {
-                self.with("compression.type", "zstd").with("compression.zstd.level", level.to_string())
-            }
-        }
+        compression_settings(compression).fold(self, |builder, (key, value)| builder.with(key, value))
+    }
+
+    /// Settings of one topic: what is not set there is as for the others (CFG-17). The same as keys: `topic.NAME.linger.ms`, and so on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rohrpost::{Compression, Producer};
+    ///
+    /// let builder = Producer::builder("localhost:9092").topic("clicks", |clicks| {
+    ///     clicks.linger(Duration::from_millis(100)).batch_size(1 << 18).compression(Compression::ZSTD)
+    /// });
+    /// let config = builder.check()?;
+    /// assert_eq!((config.topic("clicks").linger_ms, config.topic("orders").linger_ms), (100, 5));
+    /// # Ok::<(), rohrpost::ConfigErrors>(())
+    /// ```
+    pub fn topic(
+        self,
+        name: impl AsRef<str>,
+        settings: impl FnOnce(TopicSettings) -> TopicSettings,
+    ) -> ProducerBuilder {
+        let settings = settings(TopicSettings::default()).settings;
+        let with = |builder: ProducerBuilder, (key, value): (&str, String)| {
+            builder.with(topics::key_of(name.as_ref(), key), value)
+        };
+        settings.into_iter().fold(self, with)
     }
 
     /// `linger.ms`: how long a batch waits for more records. Parts of a millisecond are rounded up.
@@ -223,6 +244,13 @@ impl ProducerBuilder {
         self
     }
 
+    /// Chooses the partition of records that name none (PAR-18), in the place of `partitioner.class`; the last one counts.
+    pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> ProducerBuilder {
+        self.settings.retain(|setting| setting.key != "partitioner.class");
+        self.attached.partitioner = Some(Arc::new(partitioner));
+        self
+    }
+
     /// Writes every record that is accepted and not delivered to a file, from which it can be sent again (SEND-2). Its outcome is told
     /// when it is there. Records that `send` refuses are put there by [`Producer::keep_failed`].
     ///
@@ -278,6 +306,11 @@ impl ProducerBuilder {
                 errors.push(ConfigError { key: None, value: None, origin: Origin::Code, problem });
             }
         }
+        if let Some(partitioner) = &self.attached.partitioner
+            && let Err(problem) = partitioner.configure(&settings)
+        {
+            errors.push(ConfigError { key: None, value: None, origin: Origin::Code, problem });
+        }
         if !errors.is_empty() {
             return Err(ConfigErrors::new(errors).into());
         }
@@ -291,7 +324,11 @@ impl ProducerBuilder {
     }
 
     fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> ProducerBuilder {
-        self.settings.push(Setting { key: key.into(), value: value.into(), origin: Origin::Code });
+        let key = key.into();
+        if key == "partitioner.class" {
+            self.attached.partitioner = None;
+        }
+        self.settings.push(Setting { key, value: value.into(), origin: Origin::Code });
         self
     }
 }
@@ -303,6 +340,18 @@ impl fmt::Debug for ProducerBuilder {
     }
 }
 
-fn millis(duration: Duration) -> String {
+/// The keys and values that say the same as `compression`.
+pub(super) fn compression_settings(compression: Compression) -> impl Iterator<Item = (&'static str, String)> {
+    let (name, level) = match compression {
+        Compression::None => ("none", None),
+        Compression::Snappy => ("snappy", None),
+        Compression::Gzip(level) => ("gzip", Some(("compression.gzip.level", level.to_string()))),
+        Compression::Lz4(level) => ("lz4", Some(("compression.lz4.level", level.to_string()))),
+        Compression::Zstd(level) => ("zstd", Some(("compression.zstd.level", level.to_string()))),
+    };
+    [Some(("compression.type", name.to_owned())), level].into_iter().flatten()
+}
+
+pub(super) fn millis(duration: Duration) -> String {
     duration.as_nanos().div_ceil(1_000_000).to_string()
 }

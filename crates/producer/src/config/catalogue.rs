@@ -3,6 +3,7 @@
 //! What becomes of a key is not said here but in `keys`, which the parser goes by: the two cannot drift apart.
 
 use super::keys::{self, Fate};
+use super::parse;
 
 /// A configuration key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,16 @@ pub fn config_keys() -> impl Iterator<Item = &'static ConfigKey> {
     CATALOGUE.iter()
 }
 
+/// Whether a value is of its key's type, for keys that nothing goes by.
+pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
+    match CATALOGUE.binary_search_by(|key| key.name.cmp(name)) {
+        Ok(at) => parse::check_type(CATALOGUE[at].value_type, CATALOGUE[at].valid, value),
+        Err(_) => Ok(()),
+    }
+}
+
 impl ConfigKey {
-    /// The name; `metrics.context.*` stands for all that begin so.
+    /// The name; `metrics.context.*` and `topic.*` stand for all that begin so.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -94,15 +103,20 @@ impl ConfigKey {
     /// What becomes of it.
     pub fn status(&self) -> KeyStatus {
         match keys::find(self.name).map(|key| &key.fate) {
-            Some(Fate::Honoured) => KeyStatus::Honoured,
+            Some(Fate::Honoured | Fate::OfTopic) => KeyStatus::Honoured,
             Some(Fate::Legacy { modern, .. }) => KeyStatus::StandsFor(modern),
             Some(Fate::Ignored(why)) => KeyStatus::Ignored(why),
+            Some(Fate::Serializer(_)) => KeyStatus::Ignored(SERIALIZERS),
             Some(Fate::NotYet { what, .. }) => KeyStatus::NotYet(what),
             Some(Fate::NotOurs(why)) => KeyStatus::Refused(why),
             Some(Fate::Misspelt(_)) | None => KeyStatus::Refused("the key is not known"),
         }
     }
 }
+
+/// What the keys of serializers are for here (CFG-3).
+const SERIALIZERS: &str = "records take bytes, and a topic's handle takes serializers as values, as in `topic.key(Utf8).value(Number)`; the \
+     warning names the one that writes what the class does";
 
 const fn entry(
     name: &'static str,
@@ -116,7 +130,8 @@ const fn entry(
     ConfigKey { name, origin, value_type, default, valid, importance, meaning }
 }
 
-/// Sorted by name.
+/// Sorted by name. CFG-22: the defaults of old keys are what they were in the old library, and where its console producer had others,
+/// in that; they count for nobody who does not set them.
 #[rustfmt::skip]
 static CATALOGUE: &[ConfigKey] = &[
     entry("acks", Origin::Kafka, "string", "all", "all, -1, 0, 1", "low",
@@ -141,10 +156,10 @@ static CATALOGUE: &[ConfigKey] = &[
         "`use_all_dns_ips` tries the addresses of a name one after the other; `resolve_canonical_bootstrap_servers_only` expands bootstrap names to their canonical host names first."),
     entry("client.id", Origin::Kafka, "string", "empty", "any", "medium",
         "The name under which brokers log, count and limit this producer. Without one: `producer-N`, N from 1 in each process."),
-    entry("client.rack", Origin::Kafka44, "string", "empty", "any", "low",
-        "Where this client stands, in the words of the brokers' `broker.rack`."),
-    entry("compressed.topics", Origin::Legacy, "list", "empty", "any", "",
-        "Old key: only these topics are compressed."),
+    entry("client.rack", Origin::Kafka44, "string", "", "any", "low",
+        "Where this client stands, in the words of the brokers' `broker.rack`. For `partitioner.rack.aware`."),
+    entry("compressed.topics", Origin::Legacy, "list", "", "topics", "",
+        "Old key: with `compression.type`, only these topics are compressed; an empty list is all. Today's way is `topic.NAME.compression.type`."),
     entry("compression.codec", Origin::Legacy, "string", "none", "none, gzip, snappy, lz4", "",
         "Old name of `compression.type`."),
     entry("compression.gzip.level", Origin::Kafka, "int", "-1", "-1 or 1 to 9", "medium",
@@ -223,12 +238,12 @@ static CATALOGUE: &[ConfigKey] = &[
         "Whether keyless records prefer partitions whose queues are short."),
     entry("partitioner.availability.timeout.ms", Origin::Kafka, "long", "0", "at least 0", "low",
         "A partition whose broker could not be sent to for so long gets no keyless records. 0: off."),
-    entry("partitioner.class", Origin::Kafka, "class", "none", "any", "medium",
-        "What chooses a record's partition."),
+    entry("partitioner.class", Origin::Kafka, "class", "null", "null, RoundRobinPartitioner, UniformStickyPartitioner, DefaultPartitioner", "medium",
+        "What chooses the partition of records that name none: `null` is the built-in way, by key or sticky. Kafka's class names are taken with their package or without; `DefaultPartitioner` is the built-in way. One of your own is given to `ProducerBuilder::partitioner`."),
     entry("partitioner.ignore.keys", Origin::Kafka, "boolean", "false", "true, false", "medium",
         "Whether records with a key are spread like those without."),
-    entry("partitioner.rack.aware", Origin::Kafka44, "boolean", "false", "any", "low",
-        "Whether keyless records prefer partitions that are led from `client.rack`."),
+    entry("partitioner.rack.aware", Origin::Kafka44, "boolean", "false", "true, false", "low",
+        "Whether the built-in sticky choice takes only partitions that are led from `client.rack`, while any of these is available. Needs `client.rack`."),
     entry("producer.type", Origin::Legacy, "string", "sync", "sync, async", "",
         "Old key: whether sends wait. Here each call chooses."),
     entry("queue.buffering.max.kbytes", Origin::Alias, "int", "1048576", "at least 1", "",
@@ -407,6 +422,8 @@ static CATALOGUE: &[ConfigKey] = &[
         "Topics in which a failed record stops its partition: what was sent behind it, and what is sent later, fails as not written until `Producer::resume`. `*` is all topics."),
     entry("timeout.ms", Origin::Legacy, "int", "30000", "at least 0", "",
         "Old name of `request.timeout.ms`."),
+    entry("topic.*", Origin::Rohrpost, "prefix", "the producer's", "as the key", "medium",
+        "`topic.NAME.KEY` is a setting of one topic: KEY is `batch.size`, `compression.type`, `compression.gzip.level`, `compression.lz4.level`, `compression.zstd.level`, `delivery.timeout.ms` or `linger.ms`, as in `topic.clicks.linger.ms=100`."),
     entry("topic.metadata.refresh.interval.ms", Origin::Legacy, "long", "600000; 300000 in its console producer", "any", "",
         "Old name of `metadata.max.age.ms`; negative: only after errors."),
     entry("topic.recreation", Origin::Rohrpost, "string", "follow", "follow, fail, hold", "medium",
@@ -438,12 +455,54 @@ mod tests {
         }
     }
 
+    /// CFG-19, CFG-22: the list in docs/reference is what there is to know of keys.
+    #[test]
+    fn every_key_of_the_reference_is_known_for_what_it_is() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/producer-configs.tsv");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut lines = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+        let head = lines.next().unwrap();
+        let column = |name: &str| head.iter().position(|column| *column == name).unwrap();
+        let [value_type, importance, kind, maps_to] = ["type", "importance", "kind", "maps_to"].map(column);
+        let mut seen = 0;
+        for line in lines.filter(|line| line.len() > kind) {
+            let (name, known) = (line[0], keys::find(line[0]).map(|key| &key.fate));
+            seen += 1;
+            if line[kind] == "spelling" {
+                assert_eq!(known, Some(&Fate::Misspelt(keys::find(line[maps_to]).unwrap().name)), "{name}");
+                continue;
+            }
+            let entry = config_keys().find(|entry| entry.name == name);
+            let entry = entry.unwrap_or_else(|| panic!("{name} is not described"));
+            let origin = match line[kind] {
+                "current" => Origin::Kafka,
+                "since 4.4" => Origin::Kafka44,
+                "legacy" => Origin::Legacy,
+                "alias" => Origin::Alias,
+                _ => Origin::Broker,
+            };
+            assert_eq!((entry.origin, entry.value_type), (origin, line[value_type]), "{name}");
+            if matches!(origin, Origin::Kafka) {
+                assert_eq!(entry.importance, line[importance], "{name}");
+            }
+            match (entry.status(), line[maps_to]) {
+                (KeyStatus::StandsFor(modern), maps_to) => assert_eq!(modern, maps_to, "{name}"),
+                (KeyStatus::Honoured | KeyStatus::NotYet(_) | KeyStatus::Ignored(_), _) => {}
+                // With a sentence that says what to use instead.
+                (KeyStatus::Refused(why), _) => {
+                    assert!(origin == Origin::Broker && why.contains("setting of"), "{name}: {why}");
+                }
+            }
+        }
+        assert_eq!(seen, text.lines().count() - 1);
+    }
+
     #[test]
     fn setting_a_key_to_its_default_changes_nothing() {
         let plain = Producer::builder("localhost:9092").client_id("c").check().unwrap();
         for entry in config_keys().filter(|entry| entry.status() == KeyStatus::Honoured) {
             // there is no default to set; CFG-10: set alone, it is the maximum, too
-            if ["bootstrap.servers", "client.id", "reconnect.backoff.ms"].contains(&entry.name) {
+            if ["bootstrap.servers", "client.id", "reconnect.backoff.ms", "topic.*"].contains(&entry.name) {
                 continue;
             }
             let builder = Producer::builder("localhost:9092").client_id("c").set(entry.name, entry.default);

@@ -19,6 +19,10 @@ pub(super) enum Fate {
     NotYet { what: &'static str, default: &'static str },
     /// Accepted without effect, with a warning that says why.
     Ignored(&'static str),
+    /// Names a class of Java; accepted, with a warning that says what there is here instead (CFG-3).
+    Serializer(&'static str),
+    /// A setting of one topic: `topic.NAME.KEY` (CFG-17).
+    OfTopic,
     /// A key of an old producer or another client: accepted with a warning (CFG-19).
     Legacy { modern: &'static str, convert: Convert },
     /// A frequent misspelling of this key: refused.
@@ -44,10 +48,14 @@ pub(super) enum Convert {
     ZeroIsNoLimit,
 }
 
-/// The entry of a key.
+/// The entry of a key of exactly this name.
+pub(super) fn find_exact(name: &str) -> Option<&'static Key> {
+    KEYS.binary_search_by(|key| key.name.cmp(name)).ok().map(|at| &KEYS[at])
+}
+
+/// The entry of a key, or of all that begin as it does.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
-    let exact = KEYS.binary_search_by(|key| key.name.cmp(name)).ok().map(|at| &KEYS[at]);
-    exact.or_else(|| {
+    find_exact(name).or_else(|| {
         let of_prefix =
             |key: &&Key| key.name.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix));
         KEYS.iter().find(of_prefix)
@@ -63,9 +71,9 @@ pub(super) fn real_names() -> impl Iterator<Item = &'static str> {
 /// A value as messages may show it (CFG-5).
 pub(super) fn shown(key: &str, value: &str) -> String {
     let secret = match find(key) {
-        Some(key) => key.secret,
+        Some(known) if known.fate != Fate::OfTopic => known.secret,
         // An unknown key may be a mistyped password.
-        None => {
+        _ => {
             let key = key.to_lowercase();
             ["password", "passphrase", "secret", "jaas", "token", "keystore"]
                 .iter()
@@ -107,8 +115,8 @@ static KEYS: &[Key] = &[
     key("buffer.memory.allocation.strategy", Fate::Ignored("memory is always taken as a batch grows")),
     key("client.dns.lookup", Fate::Honoured),
     key("client.id", Fate::Honoured),
-    key("client.rack", Fate::Ignored("it serves partitioner.rack.aware only, which is not supported yet")),
-    key("compressed.topics", Fate::NotYet { what: "settings per topic are", default: "" }),
+    key("client.rack", Fate::Honoured),
+    key("compressed.topics", Fate::Honoured),
     key("compression.codec", Fate::Legacy { modern: "compression.type", convert: Convert::Same }),
     key("compression.gzip.level", Fate::Honoured),
     key("compression.lz4.level", Fate::Honoured),
@@ -121,8 +129,8 @@ static KEYS: &[Key] = &[
     key("enable.metrics.push", Fate::Ignored("no telemetry is pushed yet")),
     key("interceptor.class", Fate::Misspelt("interceptor.classes")),
     key("interceptor.classes", Fate::NotYet { what: "interceptors named by class (give them to ProducerBuilder::interceptor) are", default: "" }),
-    key("key.serializer", Fate::Ignored("records take bytes here; turn keys into bytes before sending")),
-    key("key.serializer.class", Fate::Ignored("records take bytes here")),
+    key("key.serializer", Fate::Serializer("key")),
+    key("key.serializer.class", Fate::Serializer("key")),
     key("linger.ms", Fate::Honoured),
     key("max.block.ms", Fate::Honoured),
     key("max.blocks.ms", Fate::Misspelt("max.block.ms")),
@@ -152,9 +160,9 @@ static KEYS: &[Key] = &[
     key("num.network.threads", Fate::NotOurs("it is a setting of brokers")),
     key("partitioner.adaptive.partitioning.enable", Fate::Honoured),
     key("partitioner.availability.timeout.ms", Fate::Honoured),
-    key("partitioner.class", Fate::NotYet { what: "partitioners other than the built-in one are", default: "" }),
+    key("partitioner.class", Fate::Honoured),
     key("partitioner.ignore.keys", Fate::Honoured),
-    key("partitioner.rack.aware", Fate::NotYet { what: "rack-aware partitioning is", default: "false" }),
+    key("partitioner.rack.aware", Fate::Honoured),
     key("producer.type", Fate::Ignored("wait for the delivery of a record, or do not: that is the choice here")),
     key("queue.buffering.max.kbytes", Fate::Legacy { modern: "buffer.memory", convert: Convert::Kilobytes }),
     key("queue.buffering.max.message", Fate::Misspelt("queue.buffering.max.messages")),
@@ -218,7 +226,7 @@ static KEYS: &[Key] = &[
     key("security.protocol", Fate::NotYet { what: "TLS and SASL are", default: "PLAINTEXT" }),
     key("security.providers", Fate::Ignored("it is for Java only")),
     key("send.buffer.bytes", Fate::Honoured),
-    key("serializer.class", Fate::Ignored("records take bytes here")),
+    key("serializer.class", Fate::Serializer("value")),
     key("socket.connection.setup.timeout.max.ms", Fate::Honoured),
     key("socket.connection.setup.timeout.ms", Fate::Honoured),
     key("socket.receive.buffer.bytes", Fate::Legacy { modern: "receive.buffer.bytes", convert: Convert::Same }),
@@ -245,12 +253,13 @@ static KEYS: &[Key] = &[
     key("sticky.partitioning.linger.ms", Fate::Ignored("stickiness goes by bytes (KIP-794)")),
     key("stop.on.failure", Fate::Honoured),
     key("timeout.ms", Fate::Legacy { modern: "request.timeout.ms", convert: Convert::Same }),
+    key("topic.*", Fate::OfTopic),
     key("topic.metadata.refresh.interval.ms", Fate::Legacy { modern: "metadata.max.age.ms", convert: Convert::RefreshInterval }),
     key("topic.recreation", Fate::Honoured),
     key("transaction.timeout.ms", Fate::NotYet { what: "transactions are", default: "60000" }),
     key("transaction.two.phase.commit.enable", Fate::NotYet { what: "transactions are", default: "false" }),
     key("transactional.id", Fate::NotYet { what: "transactions are", default: "" }),
-    key("value.serializer", Fate::Ignored("records take bytes here; turn values into bytes before sending")),
+    key("value.serializer", Fate::Serializer("value")),
 ];
 
 #[cfg(test)]

@@ -10,15 +10,20 @@
 //! * `parse`: texts to values (CFG-1, CFG-2).
 //! * `suggest`: "did you mean" (CFG-4).
 //! * `resolve`: all settings to a `Config`, with the rules across keys (CFG-7 to CFG-16).
+//! * `topics`: what a topic may have of its own (CFG-17).
+//! * `cross`: rules of what is not there yet (CFG-8, CFG-12 to CFG-14).
 
 mod builder;
 mod catalogue;
+mod cross;
 mod error;
 mod keys;
 mod parse;
 mod resolve;
 mod suggest;
+mod topics;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub use rohrpost_net::Address;
@@ -26,6 +31,8 @@ pub use rohrpost_net::Address;
 pub use self::builder::ProducerBuilder;
 pub use self::catalogue::{ConfigKey, KeyStatus, Origin, config_keys};
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::topics::{TopicConfig, TopicSettings};
+pub use crate::partitioner::PartitionerClass;
 
 /// All settings of a producer, checked and typed. Fields bear Kafka's names; each says its key, unit and default.
 #[derive(Debug, Clone)]
@@ -62,14 +69,20 @@ pub struct Config {
     pub batch_num_messages: Option<u32>,
     /// `max.request.size` in bytes (default 1048576): bounds a record before compression, and a request.
     pub max_request_size: usize,
-    /// `compression.type` with its level (default none).
+    /// `compression.type` with its level (default none). With `compressed.topics`, that of the topics not named there: none.
     pub compression: rohrpost_record::Compression,
+    /// Topics that have settings of their own (CFG-17); see [`Config::topic`].
+    pub topics: BTreeMap<String, TopicConfig>,
+    /// `partitioner.class` (default: built in). One that was given to the builder comes before it.
+    pub partitioner: PartitionerClass,
     /// `partitioner.ignore.keys` (default false).
     pub partitioner_ignore_keys: bool,
     /// `partitioner.adaptive.partitioning.enable` (default true).
     pub partitioner_adaptive_partitioning_enable: bool,
     /// `partitioner.availability.timeout.ms` (default 0 = off).
     pub partitioner_availability_timeout_ms: u64,
+    /// `client.rack`, if `partitioner.rack.aware` is true (default: it is not).
+    pub partitioner_rack: Option<String>,
     /// `retry.backoff.ms` (default 100).
     pub retry_backoff_ms: u64,
     /// `retry.backoff.max.ms` (default 1000). With this default and that of `retries` waits double twice only.

@@ -46,6 +46,34 @@ pub(super) fn word_ignoring_case<'a>(text: &str, allowed: &[&'a str]) -> Result<
     }
 }
 
+/// Checks a value that nothing here goes by, so that a slip is told all the same: by its type and by what is valid, in the words of
+/// the catalogue.
+pub(super) fn check_type(value_type: &str, valid: &str, text: &str) -> Result<(), String> {
+    let bounds = valid.split_once(" to ");
+    match value_type {
+        "boolean" => boolean(text).map(drop),
+        "int" | "long" | "short" => {
+            let (least, most) = match value_type {
+                "int" => (i32::MIN.into(), i32::MAX.into()),
+                "short" => (i16::MIN.into(), i16::MAX.into()),
+                _ => (i64::MIN, i64::MAX),
+            };
+            let least = match (valid.strip_prefix("at least "), bounds) {
+                (Some(least), _) | (None, Some((least, _))) => least.parse().unwrap_or(i64::MIN),
+                _ => least,
+            };
+            let most = bounds.and_then(|(_, most)| most.parse().ok()).unwrap_or(most);
+            number(text, least, most).map(drop)
+        }
+        "string" if valid.contains(", ") && valid != "any, never shown" => {
+            let words: Vec<&str> = valid.split(", ").collect();
+            word(text, &words).map(drop)
+        }
+        "list" => list(text).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// A list's elements.
 pub(super) struct List {
     pub(super) elements: Vec<String>,

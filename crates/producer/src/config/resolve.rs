@@ -1,5 +1,5 @@
 //! Settings to a [`Config`]: every key looked up, every value checked, the rules across keys applied, and all mistakes
-//! reported together (CFG-6).
+//! reported together (CFG-6). What topics have of their own is read by `topics`, rules of security and transactions by `cross`.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rohrpost_net::Address;
 use rohrpost_protocol::topic_name;
-use rohrpost_record::Codec;
 use tracing::warn;
 
 use super::builder::Setting;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::keys::{self, Convert, Fate};
-use super::{Acks, Config, StopOnFailure, TopicRecreation, parse, suggest};
+use super::topics::{self, Codecs, TopicKey};
+use super::{Acks, Config, StopOnFailure, TopicRecreation, catalogue, parse, suggest};
+use crate::partitioner::PartitionerClass;
+use crate::serializer;
 
-const INT_MAX: u64 = i32::MAX as u64;
+pub(super) const INT_MAX: u64 = i32::MAX as u64;
 const LONG_MAX: u64 = i64::MAX as u64;
 
 /// ▸ RTY-1, MET-4: a wait of a second that begins just before a partition takes writes again is a second more without them. Two
@@ -42,6 +44,10 @@ fn resolve_quietly(settings: &[Setting]) -> (Result<Config, ConfigErrors>, Vec<S
     }
     resolver.place_legacy();
     let config = resolver.config();
+    if let Some(config) = &config {
+        resolver.check_security();
+        resolver.check_transactions(config.enable_idempotence);
+    }
     let Resolver { errors, warnings, .. } = resolver;
     match config {
         Some(config) if errors.is_empty() => (Ok(config), warnings),
@@ -62,16 +68,22 @@ fn last_of_each(settings: &[Setting]) -> Vec<&Setting> {
 }
 
 #[derive(Default)]
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     /// Honoured keys that were set, by their modern name.
-    set: BTreeMap<&'static str, Given<'a>>,
+    pub(super) set: Set<'a>,
+    /// The same of single topics (CFG-17).
+    pub(super) topics: BTreeMap<String, Set<'a>>,
+    /// Keys of what is not there yet.
+    pub(super) others: BTreeMap<&'static str, &'a Setting>,
     legacy: Vec<(&'static str, Convert, &'a Setting)>,
     errors: Vec<ConfigError>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
+pub(super) type Set<'a> = BTreeMap<&'static str, Given<'a>>;
+
 /// A setting under its modern name.
-struct Given<'a> {
+pub(super) struct Given<'a> {
     value: String,
     setting: &'a Setting,
 }
@@ -79,21 +91,21 @@ struct Given<'a> {
 impl<'a> Resolver<'a> {
     /// Looks the key up and does what its entry says.
     fn place(&mut self, setting: &'a Setting) {
-        let Some(key) = keys::find(&setting.key) else {
-            // CFG-4: near misses are refused, others may be meant for somebody else.
-            match suggest::near_miss(&setting.key) {
-                Some(right) => self.refuse(setting, format!("unknown key; did you mean {right}?")),
-                None => self
-                    .warnings
-                    .push(format!("{} is not a key of a producer and has no effect", setting.key)),
-            }
-            return;
-        };
+        let Some(key) = keys::find(&setting.key) else { return self.place_unknown(setting) };
         match &key.fate {
             Fate::Honoured => {
                 self.set.insert(key.name, Given { value: setting.value.clone(), setting });
             }
+            Fate::OfTopic => match topics::read(&setting.key) {
+                TopicKey::Of(topic, key) => {
+                    let given = Given { value: setting.value.clone(), setting };
+                    self.place_for_topic(topic, key, given);
+                }
+                TopicKey::Wrong(problem) => self.refuse(setting, problem),
+                TopicKey::Unknown => self.place_unknown(setting),
+            },
             Fate::NotYet { what, default } => {
+                self.others.insert(key.name, setting);
                 let value = setting.value.trim();
                 let as_default =
                     value.eq_ignore_ascii_case(default) || (default.is_empty() && value == "null");
@@ -101,10 +113,27 @@ impl<'a> Resolver<'a> {
                     self.refuse(setting, format!("{what} not supported yet"));
                 }
             }
-            Fate::Ignored(why) => self.warnings.push(format!("{} has no effect: {why}", setting.key)),
+            Fate::Ignored(why) => match catalogue::check(key.name, &setting.value) {
+                Ok(()) => self.warnings.push(format!("{} has no effect: {why}", setting.key)),
+                Err(problem) => self.refuse(setting, problem),
+            },
+            Fate::Serializer(part) => {
+                let hint = serializer::instead_of(setting.value.trim(), part);
+                self.warnings.push(format!("{} has no effect: {hint}", setting.key)); // CFG-3
+            }
             Fate::Legacy { modern, convert } => self.legacy.push((modern, *convert, setting)),
             Fate::Misspelt(right) => self.refuse(setting, format!("unknown key; did you mean {right}?")),
             Fate::NotOurs(hint) => self.refuse(setting, format!("not a producer's key: {hint}")),
+        }
+    }
+
+    /// CFG-4: near misses are refused, others may be meant for somebody else.
+    fn place_unknown(&mut self, setting: &Setting) {
+        match suggest::near_miss(&setting.key) {
+            Some(right) => self.refuse(setting, format!("unknown key; did you mean {right}?")),
+            None => {
+                self.warnings.push(format!("{} is not a key of a producer and has no effect", setting.key));
+            }
         }
     }
 
@@ -142,8 +171,7 @@ impl<'a> Resolver<'a> {
         let retries = self.number("retries", INT_MAX, 0, INT_MAX) as u32;
         let max_in_flight = self.number("max.in.flight.requests.per.connection", 5, 1, INT_MAX) as usize;
         let enable_idempotence = self.idempotence(acks, retries, max_in_flight);
-        // CFG-11
-        let linger_ms = self.number("linger.ms", 5, 0, LONG_MAX).min(INT_MAX);
+        let linger_ms = self.linger_ms(5);
         let request_timeout_ms = self.number("request.timeout.ms", 30_000, 0, INT_MAX);
         let delivery_timeout_ms = self.delivery_timeout(linger_ms, request_timeout_ms);
         let reconnect_backoff_ms = self.number("reconnect.backoff.ms", 50, 0, LONG_MAX);
@@ -173,7 +201,8 @@ impl<'a> Resolver<'a> {
                 _ => Err("canonical host names are not supported yet; use_all_dns_ips is".into()),
             }
         });
-        Some(Config {
+        let (codecs, compression) = self.compression(&Codecs::default());
+        let mut config = Config {
             bootstrap_servers: self.bootstrap_servers(),
             client_id: self.client_id(),
             acks,
@@ -187,8 +216,7 @@ impl<'a> Resolver<'a> {
                 ms => ms,
             },
             linger_ms,
-            // CFG-11: 0 acts as 1.
-            batch_size: self.number("batch.size", 16_384, 0, INT_MAX).max(1) as usize,
+            batch_size: self.batch_size(16_384),
             // CFG-21: no limit unless it is set
             queue_buffering_max_messages: match self.number("queue.buffering.max.messages", 0, 0, INT_MAX) {
                 0 => None,
@@ -201,7 +229,9 @@ impl<'a> Resolver<'a> {
             buffer_memory: usize::try_from(self.number("buffer.memory", 33_554_432, 0, LONG_MAX))
                 .unwrap_or(usize::MAX),
             max_request_size: self.number("max.request.size", 1_048_576, 0, INT_MAX) as usize,
-            compression: self.compression(),
+            compression,
+            topics: BTreeMap::new(),
+            partitioner: self.partitioner(),
             partitioner_ignore_keys: self.boolean("partitioner.ignore.keys", false),
             partitioner_adaptive_partitioning_enable: self
                 .boolean("partitioner.adaptive.partitioning.enable", true),
@@ -211,6 +241,7 @@ impl<'a> Resolver<'a> {
                 0,
                 LONG_MAX,
             ),
+            partitioner_rack: self.partitioner_rack(),
             retry_backoff_ms,
             retry_backoff_max_ms,
             retry_backoff_step_max,
@@ -250,7 +281,48 @@ impl<'a> Resolver<'a> {
             topic_recreation: self.topic_recreation(),
             stop_on_failure: self.stop_on_failure(),
             resend_innocent_records: self.boolean("resend.innocent.records", false),
-        })
+        };
+        config.topics = self.topic_configs(&mut config, &codecs);
+        Some(config)
+    }
+
+    /// CFG-11: 0 acts as 1.
+    pub(super) fn batch_size(&mut self, default: usize) -> usize {
+        self.number("batch.size", default as u64, 0, INT_MAX).max(1) as usize
+    }
+
+    /// CFG-11: cut to the largest int.
+    pub(super) fn linger_ms(&mut self, default: u64) -> u64 {
+        self.number("linger.ms", default, 0, LONG_MAX).min(INT_MAX)
+    }
+
+    /// PAR-17
+    fn partitioner(&mut self) -> PartitionerClass {
+        let Some(given) = self.set.get("partitioner.class") else { return PartitionerClass::BuiltIn };
+        let setting = given.setting;
+        match PartitionerClass::named(given.value.trim()) {
+            Ok((class, note)) => {
+                self.warnings.extend(note.map(|note| format!("partitioner.class={}: {note}", setting.value)));
+                class
+            }
+            Err(problem) => {
+                self.refuse(setting, problem);
+                PartitionerClass::BuiltIn
+            }
+        }
+    }
+
+    /// CFG-18: where the client stands, if that decides anything.
+    fn partitioner_rack(&mut self) -> Option<String> {
+        let rack = self.text("client.rack", "", |text| Ok(text.trim().to_owned()));
+        if !self.boolean("partitioner.rack.aware", false) {
+            return None;
+        }
+        if rack.is_empty() {
+            let setting = self.setting("partitioner.rack.aware");
+            self.refuse_if(setting, "needs client.rack, which is not set or blank");
+        }
+        Some(rack).filter(|rack| !rack.is_empty())
     }
 
     fn topic_recreation(&mut self) -> TopicRecreation {
@@ -393,40 +465,18 @@ impl<'a> Resolver<'a> {
         least
     }
 
-    fn compression(&mut self) -> rohrpost_record::Compression {
-        const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
-        let name = self.text("compression.type", "none", |t| parse::word(t, CODECS).map(str::to_owned));
-        // All three levels are checked, whichever codec is chosen, as Kafka does.
-        let gzip = self
-            .signed_where("compression.gzip.level", -1, "-1 or 1 to 9", |l| l == -1 || (1..=9).contains(&l));
-        let lz4 = self.signed("compression.lz4.level", 9, 1, 17);
-        let zstd = self.signed("compression.zstd.level", 3, -131_072, 22);
-        let (codec, key, level) = match name.as_str() {
-            "gzip" => (Codec::Gzip, "compression.gzip.level", Some(gzip)),
-            "snappy" => (Codec::Snappy, "compression.type", None),
-            "lz4" => (Codec::Lz4, "compression.lz4.level", Some(lz4)),
-            "zstd" => (Codec::Zstd, "compression.zstd.level", Some(zstd)),
-            _ => return rohrpost_record::Compression::NONE,
-        };
-        rohrpost_record::Compression::new(codec, level.map(|l| l as i32)).unwrap_or_else(|problem| {
-            let setting = self.setting(key).or(self.setting("compression.type"));
-            self.refuse_if(setting, &problem.to_string());
-            rohrpost_record::Compression::NONE
-        })
-    }
-
-    fn number(&mut self, key: &'static str, default: u64, min: u64, max: u64) -> u64 {
+    pub(super) fn number(&mut self, key: &'static str, default: u64, min: u64, max: u64) -> u64 {
         self.value(key, default, |text| {
             // A negative number is out of range, not malformed: both say what is allowed.
             parse::number(text, min, max)
         })
     }
 
-    fn signed(&mut self, key: &'static str, default: i64, min: i64, max: i64) -> i64 {
+    pub(super) fn signed(&mut self, key: &'static str, default: i64, min: i64, max: i64) -> i64 {
         self.value(key, default, |text| parse::number(text, min, max))
     }
 
-    fn signed_where(
+    pub(super) fn signed_where(
         &mut self,
         key: &'static str,
         default: i64,
@@ -443,7 +493,7 @@ impl<'a> Resolver<'a> {
         self.value(key, default, parse::boolean)
     }
 
-    fn text(
+    pub(super) fn text(
         &mut self,
         key: &'static str,
         default: &str,
@@ -470,21 +520,21 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn is_set(&self, key: &str) -> bool {
+    pub(super) fn is_set(&self, key: &str) -> bool {
         self.set.contains_key(key)
     }
 
-    fn setting(&self, key: &str) -> Option<&'a Setting> {
+    pub(super) fn setting(&self, key: &str) -> Option<&'a Setting> {
         self.set.get(key).map(|given| given.setting)
     }
 
-    fn refuse_if(&mut self, setting: Option<&'a Setting>, problem: &str) {
+    pub(super) fn refuse_if(&mut self, setting: Option<&'a Setting>, problem: &str) {
         if let Some(setting) = setting {
             self.refuse(setting, problem.into());
         }
     }
 
-    fn refuse(&mut self, setting: &Setting, problem: String) {
+    pub(super) fn refuse(&mut self, setting: &Setting, problem: String) {
         self.errors.push(ConfigError {
             key: Some(setting.key.clone()),
             value: Some(keys::shown(&setting.key, &setting.value)),

@@ -5,13 +5,22 @@ use super::keys;
 /// The known key that equals `key` after lower-casing and turning `_` into `.`, or that is at most two letters away (one,
 /// if the key has fewer than 8).
 pub(super) fn near_miss(key: &str) -> Option<&'static str> {
+    nearest(key, keys::real_names())
+}
+
+/// The same among a few keys.
+pub(super) fn near_miss_among(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    nearest(key, known.iter().copied())
+}
+
+fn nearest(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     // CFG-4. Longer texts than any key are not compared: the work is bounded.
     if key.len() > 128 {
         return None;
     }
     let plain = key.to_lowercase().replace('_', ".");
     let allowed = if key.chars().count() < 8 { 1 } else { 2 };
-    keys::real_names()
+    known
         .map(|known| (if known == plain { 0 } else { distance(&plain, known) }, known))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)

@@ -1,7 +1,9 @@
 //! Configuration, as a user meets it.
 
+use rohrpost_record::Codec;
+
 use super::*;
-use crate::config::ProducerBuilder;
+use crate::config::{ProducerBuilder, TopicConfig};
 
 /// The outcome of a configuration of pairs with a usable server: errors as text.
 fn with(pairs: &[(&str, &str)]) -> Result<Config, String> {
@@ -280,7 +282,6 @@ fn what_is_not_supported_yet_is_refused_unless_it_changes_nothing() {
     for (key, value) in [
         ("security.protocol", "SSL"),
         ("sasl.mechanism", "PLAIN"),
-        ("partitioner.class", "my.Partitioner"),
         ("interceptor.classes", "my.Interceptor"),
         ("transactional.id", "t"),
         ("ssl.truststore.location", "/etc/ca.pem"),
@@ -295,9 +296,299 @@ fn what_is_not_supported_yet_is_refused_unless_it_changes_nothing() {
         ])
         .is_ok()
     );
-    let (config, warnings) =
-        warned(&[("key.serializer", "org.apache.kafka.common.serialization.StringSerializer")]);
-    assert!(config.is_ok() && warnings.len() == 1, "{warnings:?}");
+}
+
+// CFG-3
+#[test]
+fn serializers_named_by_class_say_what_takes_their_place() {
+    let kafkas = |class: &str| format!("org.apache.kafka.common.serialization.{class}");
+    let (config, warnings) = warned(&[
+        ("key.serializer", &kafkas("StringSerializer")),
+        ("value.serializer", "com.example.AvroSerializer"),
+        ("serializer.encoding", "UTF-16"),
+    ]);
+    assert!(config.is_ok(), "bytes need none: they are not required");
+    assert!(warnings[0].contains("StringSerializer is topic.key(Utf8 "), "{warnings:?}");
+    assert!(warnings[1].contains("implement rohrpost::Serializer"), "{warnings:?}");
+    assert!(warnings[2].contains("serializer.encoding is not a key of a producer"), "{warnings:?}");
+    for (class, serializer) in [
+        ("ByteArraySerializer", "value(Raw"),
+        ("LongSerializer", "value(Number)"),
+        ("UUIDSerializer", "value(UuidText)"),
+        ("VoidSerializer", "value(Unit)"),
+    ] {
+        let (_, warnings) = warned(&[("value.serializer", &kafkas(class))]);
+        assert!(warnings[0].contains(&format!("{class} is topic.{serializer}")), "{warnings:?}");
+    }
+}
+
+// CFG-8
+#[test]
+fn a_transactional_id_needs_idempotence_and_a_name() {
+    let id = ("transactional.id", "orders");
+    for weaker in [("acks", "1"), ("retries", "0"), ("enable.idempotence", "false")] {
+        assert!(refused(&[id, weaker]).contains("transactional.id=orders: needs idempotence"), "{weaker:?}");
+    }
+    assert!(!refused(&[id]).contains("needs idempotence"));
+    assert!(refused(&[("transactional.id", " ")]).contains("may not be empty"));
+}
+
+// CFG-12
+#[test]
+fn sasl_needs_a_mechanism() {
+    let error = refused(&[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "")]);
+    assert!(
+        error.contains("sasl.mechanism=: may not be empty with security.protocol=SASL_PLAINTEXT"),
+        "{error}"
+    );
+    let error = refused(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", "PLAIN")]);
+    assert!(!error.contains("may not be empty"), "{error}");
+}
+
+// CFG-13, CFG-14
+#[test]
+fn two_phase_commit_and_a_transaction_timeout_exclude_each_other_and_need_transactions() {
+    let two_phase = ("transaction.two.phase.commit.enable", "true");
+    let both = refused(&[("transactional.id", "t"), two_phase, ("transaction.timeout.ms", "60000")]);
+    assert!(both.contains("exclude each other"), "{both}");
+    assert!(!refused(&[("transactional.id", "t"), two_phase]).contains("exclude each other"));
+    assert!(refused(&[two_phase]).contains("needs a transactional.id"));
+    assert!(refused(&[("transaction.two.phase.commit.enable", "yes")]).contains("true or false"));
+    for ms in ["0", "-1"] {
+        assert!(refused(&[("transaction.timeout.ms", ms)]).contains("from 1 to 2147483647"), "{ms}");
+    }
+    assert!(with(&[("transaction.timeout.ms", "60000")]).is_ok());
+}
+
+// CFG-18
+#[test]
+fn rack_aware_partitioning_needs_a_rack() {
+    let aware = ("partitioner.rack.aware", "true");
+    for pairs in [&[aware][..], &[aware, ("client.rack", " ")]] {
+        assert!(refused(pairs).contains("needs client.rack"), "{pairs:?}");
+    }
+    assert_eq!(with(&[aware, ("client.rack", "east")]).unwrap().partitioner_rack.as_deref(), Some("east"));
+    assert_eq!(with(&[("client.rack", "east")]).unwrap().partitioner_rack, None);
+}
+
+// PAR-17
+#[test]
+fn partitioners_are_known_by_kafkas_class_names() {
+    use PartitionerClass::{BuiltIn, RoundRobin, UniformSticky};
+    let package = "org.apache.kafka.clients.producer.";
+    for (name, class, is_removed) in [
+        ("null", BuiltIn, false),
+        ("", BuiltIn, false),
+        ("RoundRobinPartitioner", RoundRobin, false),
+        ("RoundRobin", RoundRobin, false),
+        (&format!("{package}RoundRobinPartitioner"), RoundRobin, false),
+        (&format!("{package}UniformStickyPartitioner"), UniformSticky, true),
+        (&format!("{package}internals.DefaultPartitioner"), BuiltIn, true),
+        ("DefaultPartitioner", BuiltIn, true),
+    ] {
+        let (config, warnings) = warned(&[("partitioner.class", name)]);
+        assert_eq!(config.unwrap().partitioner, class, "{name}");
+        assert_eq!(
+            warnings.iter().any(|w| w.contains("Kafka has removed")),
+            is_removed,
+            "{name}: {warnings:?}"
+        );
+    }
+    for name in
+        ["com.example.RoundRobinPartitioner", "Random", "org.apache.kafka.clients.producer.", "Partitioner"]
+    {
+        assert!(refused(&[("partitioner.class", name)]).contains("ProducerBuilder::partitioner"), "{name}");
+    }
+}
+
+// CFG-17
+#[test]
+fn topics_have_settings_of_their_own_and_the_producers_where_they_have_none() {
+    let config = with(&[
+        ("linger.ms", "7"),
+        ("compression.type", "gzip"),
+        ("compression.gzip.level", "2"),
+        ("topic.clicks.linger.ms", " 100 "),
+        ("topic.clicks.batch.size", "0"),
+        ("topic.logs.v1.compression.type", "none"),
+        ("topic.logs.v1.delivery.timeout.ms", "200000"),
+        ("topic.fast.compression.gzip.level", "1"),
+    ])
+    .unwrap();
+    let clicks = config.topic("clicks");
+    assert_eq!((clicks.linger_ms, clicks.batch_size, clicks.delivery_timeout_ms), (100, 1, 120_000));
+    assert_eq!(clicks.compression, config.compression);
+    let logs = config.topic("logs.v1");
+    assert_eq!((logs.linger_ms, logs.delivery_timeout_ms), (7, 200_000));
+    assert_eq!(logs.compression, rohrpost_record::Compression::NONE);
+    let level = |level| rohrpost_record::Compression::new(Codec::Gzip, Some(level)).unwrap();
+    assert_eq!((config.topic("fast").compression, config.topic("other").compression), (level(1), level(2)));
+    assert_eq!(config.topic("other"), TopicConfig::of(&config));
+    let typed = ProducerBuilder::new("a:1").topic("clicks", |clicks| {
+        clicks
+            .linger(std::time::Duration::from_millis(100))
+            .batch_size(9)
+            .delivery_timeout(std::time::Duration::from_secs(60))
+            .compression(super::super::Compression::Gzip(1))
+    });
+    let clicks = typed.check().unwrap().topic("clicks");
+    assert_eq!((clicks.linger_ms, clicks.batch_size, clicks.delivery_timeout_ms), (100, 9, 60_000));
+    assert_eq!(clicks.compression, level(1));
+}
+
+// CFG-17, CFG-6, CFG-9
+#[test]
+fn mistakes_in_topics_settings_are_told_with_all_others() {
+    let error = ProducerBuilder::from_pairs([
+        ("bootstrap.servers", "a:1"),
+        ("acks", "2"),
+        ("topic.a.linger.ms", "-1"),
+        ("topic.b.compression.type", "LZ4"),
+        ("topic.c.acks", "1"),
+        ("topic.d.linger.m", "1"),
+        ("topic.e.delivery.timeout.ms", "30004"),
+    ])
+    .check()
+    .unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.errors().len(), 6, "{text}");
+    for part in [
+        "topic.a.linger.ms=-1: not allowed; a whole number from 0 to",
+        "topic.b.compression.type=LZ4: not allowed; one of none, gzip, snappy, lz4, zstd (capitals count: lz4)",
+        "topic.c.acks=1: acks is one for the whole producer, because a request carries one value for all its topics",
+        "topic.d.linger.m=1: unknown key; did you mean topic.d.linger.ms?",
+        "topic.e.delivery.timeout.ms=30004: below the topic's linger.ms + request.timeout.ms = 5 + 30000; at least 30005",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in {text}");
+    }
+    // One by one they are refused at once, and keys that only look so are left to others, as all keys of a map are (CFG-4).
+    assert!(ProducerBuilder::new("a:1").set("topic.c.acks", "1").is_err());
+    assert!(ProducerBuilder::new("a:1").set("topic.name", "orders").is_err());
+    assert!(ProducerBuilder::new("a:1").set("topic.c.linger.ms", "1").is_ok());
+    assert!(warned(&[("topic.name", "orders")]).1.iter().any(|w| w.contains("topic.name is not a key")));
+    assert!(refused(&[("topic.recreatoin", "hold")]).contains("did you mean topic.recreation?"));
+}
+
+// CFG-9, CFG-17
+#[test]
+fn a_topics_delivery_timeout_covers_its_linger() {
+    let (config, warnings) = warned(&[("topic.slow.linger.ms", "200000")]);
+    let config = config.unwrap();
+    assert_eq!((config.topic("slow").delivery_timeout_ms, config.delivery_timeout_ms), (230_000, 120_000));
+    assert!(
+        warnings.iter().any(|w| w.contains("delivery.timeout.ms of topic slow is raised")),
+        "{warnings:?}"
+    );
+    let error = refused(&[("topic.slow.linger.ms", "200000"), ("delivery.timeout.ms", "120000")]);
+    assert!(error.contains("set topic.slow.delivery.timeout.ms to 230000"), "{error}");
+}
+
+// CFG-17
+#[test]
+fn the_old_list_of_compressed_topics_leaves_the_others_plain() {
+    let old = [("compression.codec", "gzip"), ("compressed.topics", "a, b")];
+    let (config, warnings) = warned(&old);
+    let config = config.unwrap();
+    let codec = |topic: &str| config.topic(topic).compression.codec();
+    assert_eq!((codec("a"), codec("b"), codec("c")), (Codec::Gzip, Codec::Gzip, Codec::None));
+    assert!(warnings.iter().any(|w| w.contains("compressed.topics is an old key")), "{warnings:?}");
+    let all = with(&[("compression.codec", "gzip"), ("compressed.topics", "")]).unwrap();
+    assert_eq!(all.topic("c").compression.codec(), Codec::Gzip);
+    assert!(refused(&[("compressed.topics", "a b")]).contains("\"a b\" is no topic name"));
+    let own =
+        with(&[old[0], old[1], ("topic.a.compression.type", "none"), ("topic.c.linger.ms", "9")]).unwrap();
+    assert_eq!(own.topic("a").compression.codec(), Codec::None);
+    assert_eq!(own.topic("c").compression.codec(), Codec::None, "it is not listed");
+}
+
+// CFG-19 to CFG-22
+#[test]
+fn every_old_key_of_the_first_producers_is_obeyed_as_todays() {
+    let value =
+        |pairs: &[(&str, &str)]| format!("{:?}", with(&[pairs, &[("client.id", "c")]].concat()).unwrap());
+    for (old, said, today, means) in [
+        ("request.required.acks", "-1", "acks", "all"),
+        ("request.required.acks", "0", "acks", "0"),
+        ("message.send.max.retries", "3", "retries", "3"),
+        ("queue.buffering.max.ms", "5000", "linger.ms", "5000"),
+        ("topic.metadata.refresh.interval.ms", "600000", "metadata.max.age.ms", "600000"),
+        ("topic.metadata.refresh.interval.ms", "0", "metadata.max.age.ms", "1000"),
+        ("topic.metadata.refresh.interval.ms", "-1", "metadata.max.age.ms", "9223372036854775807"),
+        ("queue.enqueue.timeout.ms", "0", "max.block.ms", "0"),
+        ("queue.enqueue.timeout.ms", "-1", "max.block.ms", "9223372036854775807"),
+        ("queue.enqueue.timeout.ms", "2147483647", "max.block.ms", "2147483647"),
+        ("metadata.broker.list", "a:1", "bootstrap.servers", "a:1"),
+        ("compression.codec", "snappy", "compression.type", "snappy"),
+        ("timeout.ms", "20000", "request.timeout.ms", "20000"),
+        ("metadata.fetch.timeout.ms", "9", "max.block.ms", "9"),
+        ("block.on.buffer.full", "true", "max.block.ms", "9223372036854775807"),
+        ("message.timeout.ms", "50000", "delivery.timeout.ms", "50000"),
+        ("message.max.bytes", "1000000", "max.request.size", "1000000"),
+        ("max.in.flight", "2", "max.in.flight.requests.per.connection", "2"),
+        ("queue.buffering.max.kbytes", "2", "buffer.memory", "2048"),
+    ] {
+        if old == "metadata.broker.list" {
+            let config = ProducerBuilder::from_pairs([(old, said)]).check().unwrap();
+            assert_eq!(config.bootstrap_servers[0].to_string(), means);
+            continue;
+        }
+        assert_eq!(value(&[(old, said)]), value(&[(today, means)]), "{old}={said}");
+        let (_, warnings) = warned(&[(old, said)]);
+        assert!(
+            warnings.iter().any(|w| w.contains(&format!("{old} is an old key; {today}="))),
+            "{warnings:?}"
+        );
+    }
+    // CFG-22: what circulates as the old defaults counts only where somebody sets it.
+    let console = [
+        ("message.send.max.retries", "3"),
+        ("queue.buffering.max.messages", "10000"),
+        ("batch.num.messages", "200"),
+        ("request.timeout.ms", "1500"),
+        ("queue.buffering.max.ms", "1000"),
+        ("topic.metadata.refresh.interval.ms", "300000"),
+        ("queue.enqueue.timeout.ms", "2147483647"),
+        ("client.id", "console-producer"),
+    ];
+    let config = with(&console).unwrap();
+    assert_eq!((config.retries, config.request_timeout_ms, config.linger_ms), (3, 1500, 1000));
+    assert_eq!((config.queue_buffering_max_messages, config.batch_num_messages), (Some(10_000), Some(200)));
+    assert_eq!((config.metadata_max_age_ms, config.max_block_ms), (300_000, 2_147_483_647));
+    assert_eq!((config.client_id.as_str(), config.acks), ("console-producer", Acks::All));
+    for key in super::super::config_keys().filter(|key| key.origin() == super::super::Origin::Legacy) {
+        let modern = match key.status() {
+            super::super::KeyStatus::StandsFor(modern) => modern,
+            _ => continue,
+        };
+        let todays = super::super::config_keys().find(|key| key.name() == modern).unwrap();
+        assert!(
+            todays.origin() == super::super::Origin::Kafka,
+            "{}: its default is Kafka's of today",
+            key.name()
+        );
+    }
+}
+
+#[test]
+fn keys_without_effect_are_read_all_the_same() {
+    for (key, value) in [
+        ("bootstrap.resolve.timeout.ms", "-1"),
+        ("metadata.cluster.check.enable", "perhaps"),
+        ("buffer.memory.allocation.strategy", "half"),
+        ("metrics.recording.level", "info"),
+        ("metric.reporters", "a,"),
+        ("producer.type", "both"),
+        ("enable.metrics.push", "1"),
+    ] {
+        assert!(refused(&[(key, value)]).contains(&format!("{key}={value}: not allowed;")), "{key}");
+    }
+    let (config, warnings) = warned(&[
+        ("bootstrap.resolve.timeout.ms", "100"),
+        ("metadata.cluster.check.enable", "TRUE"),
+        ("metrics.recording.level", "INFO"),
+        ("metrics.context.team", "any"),
+    ]);
+    assert!(config.is_ok() && warnings.len() == 4, "{warnings:?}");
 }
 
 #[test]

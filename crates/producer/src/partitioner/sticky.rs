@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::metadata::TopicMetadata;
+use super::Layout;
+use super::random::{Random, below, one_of};
 
 /// The cell names no partition yet.
 const NONE: u64 = u64::MAX;
@@ -18,7 +19,7 @@ const NONE: u64 = u64::MAX;
 #[repr(align(64))]
 pub(crate) struct Sticky {
     cell: AtomicU64,
-    random: AtomicU64,
+    random: Random,
     load: Apart<RwLock<LoadTable>>,
 }
 
@@ -54,7 +55,7 @@ impl Stay {
 impl Sticky {
     /// `seed` makes the choices; equal seeds make equal choices.
     pub(crate) fn new(seed: u64) -> Sticky {
-        Sticky { cell: AtomicU64::new(NONE), random: AtomicU64::new(seed), load: Apart::default() }
+        Sticky { cell: AtomicU64::new(NONE), random: Random::new(seed), load: Apart::default() }
     }
 
     /// Where the topic stays, as it was a moment ago.
@@ -83,31 +84,22 @@ impl Sticky {
         let _ = self.cell.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The next partition (PAR-9): by load if there are statistics, else uniformly among available partitions (PAR-5), else among
-    /// all.
-    pub(crate) fn draw(&self, topic: &TopicMetadata) -> u32 {
-        let random = self.next_random();
+    /// The next partition (PAR-9): by load if there are statistics, else uniformly among available partitions (PAR-5), those of the
+    /// client's rack first (PAR-14), else among all.
+    pub(crate) fn draw(&self, topic: &Layout) -> u32 {
+        let random = self.random.next();
         if let Some(partition) = self.load.0.read().choose(random)
-            && (partition as usize) < topic.partitions.len()
+            && partition < topic.partitions()
         {
             return partition;
         }
-        let available = topic.partitions.iter().filter(|partition| partition.leader.is_some()).count();
-        match below(random, available as u64) {
-            Some(nth) => topic
-                .partitions
-                .iter()
-                .enumerate()
-                .filter(|(_, partition)| partition.leader.is_some())
-                .nth(nth as usize)
-                .map_or(0, |(index, _)| index as u32),
-            None => below(random, topic.partitions.len() as u64).unwrap_or(0) as u32,
-        }
+        one_of(random, topic.candidates())
+            .unwrap_or_else(|| below(random, topic.partitions().into()).unwrap_or(0) as u32)
     }
 
     /// Any of `partitions`.
     pub(crate) fn draw_any(&self, partitions: u32) -> u32 {
-        below(self.next_random(), partitions.into()).unwrap_or(0) as u32
+        below(self.random.next(), partitions.into()).unwrap_or(0) as u32
     }
 
     /// New statistics, from the queue length of each partition; see [`LoadTable::fill`].
@@ -117,19 +109,6 @@ impl Sticky {
         }
         self.load.0.write().fill(lengths);
     }
-
-    /// Splitmix64: a counter, mixed. Threads that draw at the same time draw different numbers.
-    fn next_random(&self) -> u64 {
-        let mut z = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-/// A number below `n` from 64 random bits; `None` for no numbers.
-fn below(random: u64, n: u64) -> Option<u64> {
-    (n > 0).then(|| ((u128::from(random) * u128::from(n)) >> 64) as u64)
 }
 
 /// Which partitions take how much of a topic, by the length of their queues.
@@ -175,7 +154,8 @@ fn says_something(lengths: &[Option<usize>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::PartitionMetadata;
+    use crate::metadata::{PartitionMetadata, TopicMetadata};
+    use crate::partitioner::Brokers;
 
     fn weights(lengths: &[Option<usize>]) -> Option<LoadTable> {
         let mut table = LoadTable::default();
@@ -183,7 +163,7 @@ mod tests {
         (!table.cumulative.is_empty()).then_some(table)
     }
 
-    fn topic(leaders: &[Option<i32>]) -> TopicMetadata {
+    fn topic(leaders: &[Option<i32>]) -> Layout {
         let partitions = leaders
             .iter()
             .map(|leader| PartitionMetadata {
@@ -193,7 +173,8 @@ mod tests {
                 in_sync: Vec::new(),
             })
             .collect();
-        TopicMetadata { name: "t".into(), id: Default::default(), partitions }
+        let metadata = TopicMetadata { name: "t".into(), id: Default::default(), partitions };
+        Layout::new(&metadata.into(), Brokers { nodes: &Default::default(), own_rack: None })
     }
 
     // PAR-7

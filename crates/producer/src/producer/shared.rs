@@ -19,6 +19,7 @@ use crate::interceptor::{Interceptor, Interceptors};
 use crate::metadata::MetadataShared;
 use crate::metrics::book::{Book, Spans};
 use crate::outcome::Refusal;
+use crate::partitioner::{Custom, Partitioner};
 use crate::sender::core::SenderStats;
 use crate::sync::OnceLock;
 use crate::time::Clock;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) stats: SenderStats,
     pub(crate) book: Book,
     pub(crate) interceptors: Option<Arc<Interceptors>>,
+    /// What is drawn at random begins here.
+    seed: u64,
 }
 
 /// What of a user's own code a producer is built with.
@@ -48,6 +51,7 @@ pub(crate) struct Attached {
     pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
     pub(crate) callbacks_on: Option<Executor>,
     pub(crate) failed_records: Option<FailedRecords>,
+    pub(crate) partitioner: Option<Arc<dyn Partitioner>>,
 }
 
 impl Shared {
@@ -72,6 +76,7 @@ impl Shared {
     fn with(config: Config, settings: Settings, clock: Clock) -> Shared {
         let sender = SenderWake::new();
         Shared {
+            seed: settings.seed,
             metadata: MetadataShared::new(sender.clone()),
             accumulator: Accumulator::new(settings, sender.clone()),
             timers: Timers::new(sender.clone()),
@@ -99,6 +104,10 @@ impl Shared {
         self.interceptors = Interceptors::new(attached.interceptors);
         if self.interceptors.is_some() {
             self.accumulator.take_long_way();
+        }
+        let named = || self.config.partitioner.make(self.seed);
+        if let Some(partitioner) = attached.partitioner.or_else(named) {
+            self.accumulator.set_partitioner(Custom::new(partitioner));
         }
         if let Some(executor) = attached.callbacks_on {
             self.accumulator.outlet().set_executor(executor, self.sender.clone());

@@ -9,6 +9,7 @@ use crate::delivery::{Callback, run_callback};
 use crate::interceptor::{Interceptors, intercepted};
 use crate::metadata::Lookup;
 use crate::outcome::{DeliveryError, Refusal};
+use crate::partitioner::Chosen;
 use crate::producer::Shared;
 use crate::record::{Record, TopicName};
 
@@ -21,6 +22,7 @@ impl Shared {
         record: &Record,
         size: usize,
         callback: &mut Option<Callback>,
+        chosen: &mut Chosen,
     ) -> Result<Append, Refusal> {
         let mut looked = false;
         loop {
@@ -33,11 +35,14 @@ impl Shared {
                 granted: None,
                 goes_first: false,
                 known_at_least: 0,
+                chosen: *chosen,
             };
             let append = self.accumulator.append(topic, &mut candidate, &self.clock);
             *callback = candidate.callback.take();
+            *chosen = candidate.chosen;
             match append {
                 Append::Closed => return Err(self.closed()),
+                Append::NoPartition(problem) => return Err(no_partition(topic, problem)),
                 Append::Cold | Append::Beyond(_) if !looked => {
                     looked = true;
                     self.check_open()?;
@@ -54,9 +59,10 @@ impl Shared {
 
     /// Takes what the current snapshot says of the topic; gives the error that is being waited out.
     pub(super) fn look_up(&self, topic: &TopicState) -> Result<Option<ErrorCode>, Refusal> {
-        match self.metadata.lookup(topic.name()) {
+        let cluster = self.metadata.snapshot();
+        match cluster.lookup(topic.name()) {
             Lookup::Known(metadata) => {
-                topic.apply(Some(&metadata));
+                self.accumulator.apply_to(topic, &metadata, &cluster);
                 Ok(None)
             }
             Lookup::Unknown(cause) => Ok(cause),
@@ -114,6 +120,10 @@ pub(super) fn check_topic(record: &Record, topic: &TopicState) -> Result<(), Ref
         }
         _ => Ok(()),
     }
+}
+
+pub(super) fn no_partition(topic: &TopicState, problem: String) -> Refusal {
+    Refusal::NoPartition { topic: topic.name().to_string(), problem }
 }
 
 pub(super) fn unknown_partition(

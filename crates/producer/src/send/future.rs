@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::checks::{check_topic, intercept, refuse};
+use super::checks::{check_topic, intercept, no_partition, refuse};
 use super::place::Place;
 use crate::accumulator::{Append, Candidate, TopicState};
 use crate::delivery::{Callback, Delivery};
 use crate::outcome::{Refusal, SendError};
+use crate::partitioner::Chosen;
 use crate::producer::Shared;
 use crate::record::Record;
 use crate::wait;
@@ -82,10 +83,13 @@ impl<'a> Sending<'a> {
         }
         let size = record.size();
         shared.check_size(size)?;
-        match shared.append_now(topic, record, size, callback) {
+        let mut chosen = Chosen::Open;
+        match shared.append_now(topic, record, size, callback, &mut chosen) {
             Ok(Append::Done(delivery)) => return Ok(Some(delivery)),
             Ok(_) if !wait::in_callback() => {
-                *place = Some(Box::new(Place::take(shared, topic, record.partition, size, waker)));
+                let mut taken = Box::new(Place::take(shared, topic, record.partition, size, waker));
+                taken.chosen = chosen;
+                *place = Some(taken);
                 return Ok(None);
             }
             refused => {
@@ -130,14 +134,19 @@ impl<'a> Sending<'a> {
                 granted: place.granted.take(),
                 goes_first: true,
                 known_at_least: 0,
+                chosen: place.chosen,
             };
             let append =
                 self.shared.accumulator.append(&place.wait.topic, &mut candidate, &self.shared.clock);
             self.callback = candidate.callback.take();
             (place.granted, place.place) = (candidate.granted.take(), candidate.place.take());
+            place.chosen = candidate.chosen;
             match append {
                 Append::Done(delivery) => return Poll::Ready(Ok(delivery)),
                 Append::Closed => return Poll::Ready(Err(self.shared.closed())),
+                Append::NoPartition(problem) => {
+                    return Poll::Ready(Err(no_partition(&place.wait.topic, problem)));
+                }
                 // The topic has vanished, or shrunk: wait for it again.
                 Append::Cold | Append::Beyond(_) => {}
                 Append::Behind | Append::NoRoom => unreachable!("it has its turn and its room"),
@@ -232,7 +241,7 @@ pub(super) fn try_send(
         };
         let size = record.size();
         shared.check_size(size)?;
-        let refusal = match shared.append_now(topic, &record, size, callback) {
+        let refusal = match shared.append_now(topic, &record, size, callback, &mut Chosen::Open) {
             Ok(Append::Done(delivery)) => return Ok(delivery),
             Ok(Append::Behind | Append::NoRoom) => Refusal::Full,
             Ok(append) => {

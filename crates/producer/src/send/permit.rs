@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use super::checks::{check_topic, intercept, refuse, unknown_partition};
+use super::checks::{check_topic, intercept, no_partition, refuse, unknown_partition};
 use super::place::Place;
 use crate::accumulator::{Append, Candidate, Chunk, Places, TopicState};
 use crate::delivery::{Callback, Delivery};
@@ -31,7 +31,8 @@ impl Permit {
     /// Accepts the record. Its place among the records of its partition is that of this call.
     ///
     /// # Errors
-    /// The record is for another topic, larger than reserved, or for a partition that does not exist; or the producer is closed.
+    /// The record is for another topic, larger than reserved, or for a partition that does not exist; the producer's partitioner
+    /// gives it none; or the producer is closed.
     /// Record, permit and reason come back (CMPL-7).
     pub fn send(self, record: Record) -> Result<Delivery, PermitError> {
         match self.commit(record, None) {
@@ -95,6 +96,7 @@ impl Permit {
             granted: None,
             goes_first: true,
             known_at_least: self.known,
+            chosen: Default::default(),
         };
         let reason = if let Err(refusal) = self.shared.check_open() {
             refusal
@@ -109,6 +111,7 @@ impl Permit {
                 Append::Done(delivery) => return Ok(delivery),
                 Append::Beyond(partitions) => unknown_partition(&self.topic, &record, partitions, 0),
                 Append::Closed => self.shared.closed(),
+                Append::NoPartition(problem) => no_partition(&self.topic, problem),
                 Append::Cold | Append::Behind | Append::NoRoom => {
                     unreachable!("a permit has room, metadata, and nobody before it")
                 }

@@ -9,6 +9,7 @@ use rohrpost_protocol::ErrorCode;
 use crate::accumulator::{Chunk, Places, TopicState, Turn};
 use crate::metadata::WaitKey;
 use crate::outcome::Refusal;
+use crate::partitioner::Chosen;
 use crate::producer::Shared;
 use crate::wait::{self, TimerKey};
 
@@ -54,6 +55,8 @@ pub(super) struct Place {
     pub(super) place: Option<Places>,
     /// When its topic, with its partition, was known.
     known_us: Option<u64>,
+    /// What the producer's own partitioner has said: a record that waits keeps its partition (PAR-18).
+    pub(super) chosen: Chosen,
 }
 
 impl Place {
@@ -67,7 +70,7 @@ impl Place {
         let pool = shared.accumulator.pool();
         let ticket = pool.enter(topic, partition, pool.room_for(size), topic.known(), waker);
         let wait = Wait::new(shared, topic);
-        Place { wait, ticket, partition, size, granted: None, place: None, known_us: None }
+        Place { wait, ticket, partition, size, granted: None, place: None, known_us: None, chosen: Chosen::Open }
     }
 
     /// Ready when it is this one's turn, and it has metadata and room (`granted`).

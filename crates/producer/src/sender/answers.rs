@@ -218,8 +218,7 @@ impl SenderCore {
 
     /// Its time is not over, and the producer's is not either.
     pub(super) fn may_go_on(&self, batch: &Batch, now_ms: u64) -> bool {
-        let age_ms = now_ms.saturating_sub(batch.created_ms());
-        age_ms < self.shared.config.delivery_timeout_ms && !self.forced && self.fatal.is_none()
+        now_ms < batch.expiry_ms() && !self.forced && self.fatal.is_none()
     }
 
     fn retry(&mut self, batch: Batch, code: ErrorCode, message: Option<&str>, trip: &Trip, now_ms: u64) {
@@ -490,7 +489,7 @@ impl SenderCore {
 
     /// What a batch of ours may grow to when it is read.
     pub(super) fn record_bytes_max(&self) -> usize {
-        self.shared.config.max_request_size.max(self.shared.config.batch_size)
+        self.shared.config.max_request_size.max(self.shared.config.batch_size_max())
     }
 
     pub(super) fn unreadable(&mut self, node: i32, error: &DecodeError, links: &mut dyn Links, now_ms: u64) {

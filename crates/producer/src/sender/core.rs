@@ -489,7 +489,8 @@ impl SenderCore {
             self.refuse_version(node, drained);
             return true;
         };
-        if version < PRODUCE_WITH_ZSTD && self.shared.config.compression.codec() == Codec::Zstd {
+        let has_zstd = |batch: &Batch| batch.partition().settings().compression.codec() == Codec::Zstd;
+        if version < PRODUCE_WITH_ZSTD && drained.iter().any(has_zstd) {
             self.refuse_zstd(node, version, drained);
             return true;
         }
@@ -563,8 +564,7 @@ impl SenderCore {
     /// ACC-18: pid, epoch and sequence. Says whether it goes out for the first time; `None`: it may not go any more.
     fn prepare(&mut self, batch: &mut Batch, node: i32, snapshot: &Snapshot, now_ms: u64) -> Option<bool> {
         let identity = self.idempotence.as_ref().and_then(Idempotence::current);
-        let timeout_ms = self.shared.config.delivery_timeout_ms;
-        let expiry_ms = batch.created_ms().saturating_add(timeout_ms);
+        let expiry_ms = batch.expiry_ms();
         self.next_scan_ms = Some(self.next_scan_ms.map_or(expiry_ms, |at| at.min(expiry_ms)));
         let partition = batch.partition().clone();
         let state = self.state(&partition);

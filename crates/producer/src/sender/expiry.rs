@@ -8,6 +8,7 @@ use super::core::{Links, SenderCore};
 use super::partition::{Entry, PartitionState, Place};
 use super::slow::{self, Around, Times, Trip, Verdict};
 use crate::accumulator::Batch;
+use crate::config::TopicConfig;
 use crate::delivery::Completion;
 use crate::outcome::Reason;
 use crate::rules::{self, Rule};
@@ -16,14 +17,17 @@ use crate::sync;
 impl SenderCore {
     /// ACC-24: batches that have reached `delivery.timeout.ms`, in flight and queued.
     pub(super) fn expire(&mut self, links: &mut dyn Links, now_ms: u64) {
-        let timeout_ms = self.shared.config.delivery_timeout_ms;
         if self.next_scan_ms.is_some_and(|at| at <= now_ms) && rules::holds(Rule::ExpiryInFlight) {
             for key in 0..self.partitions.len() {
                 self.expire_on_wire(key, links, now_ms);
             }
-            let oldest = self.partitions.iter().flat_map(PartitionState::entries).map(|e| e.created_ms).min();
+            // CFG-17: each topic has its own time
+            let first = |state: &PartitionState| {
+                let timeout_ms = state.partition.as_ref()?.settings().delivery_timeout_ms;
+                state.entries().map(|entry| entry.created_ms.saturating_add(timeout_ms)).min()
+            };
             // What is back in its queue is found there.
-            self.next_scan_ms = oldest.map(|at| at.saturating_add(timeout_ms).max(now_ms + 1));
+            self.next_scan_ms = self.partitions.iter().filter_map(first).min().map(|at| at.max(now_ms + 1));
         }
         let mut expired = Vec::new();
         self.shared.accumulator.expire(now_ms, &mut expired);
@@ -55,7 +59,8 @@ impl SenderCore {
 
     /// Their requests go on (ACC-25).
     fn expire_on_wire(&mut self, key: usize, links: &dyn Links, now_ms: u64) {
-        let timeout_ms = self.shared.config.delivery_timeout_ms;
+        let Some(partition) = &self.partitions[key].partition else { return };
+        let TopicConfig { delivery_timeout_ms: timeout_ms, linger_ms, .. } = *partition.settings();
         let too_old = |entry: &Entry| now_ms.saturating_sub(entry.created_ms) >= timeout_ms;
         let on_wire = |entry: &&Entry| matches!(entry.place, Place::OnWire) && too_old(entry);
         let Some(oldest) = self.partitions[key].unsettled().find(on_wire) else { return };
@@ -71,7 +76,7 @@ impl SenderCore {
         };
         let (mut times, last_error) = (oldest.times, oldest.last_error);
         times.left_request(&trip, self.last_answer_ms(trip.node), now_ms);
-        let around = Around { last_error, ..self.around(&trip, now_ms) };
+        let around = Around { last_error, linger_ms, ..self.around(&trip, now_ms) };
         let text = format!(
             "delivery.timeout.ms ({timeout_ms} ms) has passed since batch creation, and the request that carries the batch is not \
              answered"
@@ -102,7 +107,8 @@ impl SenderCore {
             return None;
         }
         let (times, last_error) = self.times_of(batch.completion(), batch)?;
-        let around = Around { last_error, ..self.around(trip, trip.sent_ms) };
+        let linger_ms = batch.partition().settings().linger_ms;
+        let around = Around { last_error, linger_ms, ..self.around(trip, trip.sent_ms) };
         slow::verdict(&times, &around)
     }
 
@@ -173,6 +179,7 @@ impl SenderCore {
             is_full: node.is_some_and(|node| links.in_flight(node) >= max_in_flight),
             held_by,
             last_error,
+            linger_ms: partition.settings().linger_ms,
             ..self.around(&trip, now_ms)
         };
         (node, slow::verdict(&times, &around))
@@ -188,7 +195,6 @@ impl SenderCore {
             throttle_ms: if way.throttled_until_ms >= at_ms { way.throttle_ms } else { 0 },
             is_full: trip.ahead + 1 >= config.max_in_flight,
             produce_ms: way.produce_ms,
-            linger_ms: config.linger_ms,
             max_in_flight: config.max_in_flight,
             ..Around::default()
         }

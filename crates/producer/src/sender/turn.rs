@@ -262,6 +262,9 @@ pub(crate) fn end(turns: Option<Turns>, shared: &Shared, report: CloseReport) {
     if let Some(interceptors) = &shared.interceptors {
         interceptors.close();
     }
+    if let Some(partitioner) = shared.accumulator.partitioner() {
+        partitioner.close();
+    }
     shared.closed.finish(report);
     // A purge that comes later sees that, and ends itself.
     shared.commands.leave();

@@ -187,7 +187,10 @@ impl World {
 
     pub(super) fn send_to(&mut self, topic: &str, partition: i32, value: u64) -> Delivery {
         let state = self.shared.accumulator.topic_or_new(topic);
-        state.apply(self.shared.metadata.snapshot().topics.get(topic));
+        let snapshot = self.shared.metadata.snapshot();
+        if let Some(known) = snapshot.topics.get(topic) {
+            self.shared.accumulator.apply_to(&state, known, &snapshot);
+        }
         let record = Record::to(topic).partition(partition).unwrap().value(value.to_be_bytes().to_vec());
         let size = record.size();
         let mut candidate = Candidate {
@@ -199,6 +202,7 @@ impl World {
             granted: None,
             goes_first: false,
             known_at_least: 0,
+            chosen: Default::default(),
         };
         match self.shared.accumulator.append(&state, &mut candidate, &self.shared.clock) {
             Append::Done(Some(delivery)) => delivery,

@@ -109,6 +109,7 @@ fn a_callback_without_room_is_told_so_at_once() {
             granted: None,
             goes_first: false,
             known_at_least: 0,
+            chosen: Default::default(),
         };
         let append = rig.accumulator.append(&rig.topic, &mut candidate, &rig.clock);
         (matches!(append, Append::NoRoom), candidate.callback.is_some())
