@@ -70,7 +70,16 @@ impl Place {
         let pool = shared.accumulator.pool();
         let ticket = pool.enter(topic, partition, pool.room_for(size), topic.known(), waker);
         let wait = Wait::new(shared, topic);
-        Place { wait, ticket, partition, size, granted: None, place: None, known_us: None, chosen: Chosen::Open }
+        Place {
+            wait,
+            ticket,
+            partition,
+            size,
+            granted: None,
+            place: None,
+            known_us: None,
+            chosen: Chosen::Open,
+        }
     }
 
     /// Ready when it is this one's turn, and it has metadata and room (`granted`).
