@@ -65,6 +65,8 @@
 #![cfg_attr(loom, feature(arbitrary_self_types))] // loom's `Arc` as `self`; with RUSTC_BOOTSTRAP, see scripts/interleavings
 
 mod accumulator;
+#[cfg(doctest)]
+mod book;
 mod config;
 mod delivery;
 mod failed_records;
@@ -124,13 +126,3 @@ pub use self::serializer::{
 };
 pub use self::typed::{Keyed, TypedSendError, TypedTopic};
 pub use rohrpost_protocol::ErrorCode;
-
-/// The README's examples compile and run with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct ReadmeExamples;
-
-/// So do those of docs/callbacks.md.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/callbacks.md")]
-struct CallbackExamples;
