@@ -50,7 +50,6 @@ const LINES: usize = 12_000;
 
 /// SEND-3: a source position that moves only behind acknowledged records loses none of them, however often the process dies.
 #[test]
-#[cfg(unix)] // elsewhere `kill` lets a process tidy up
 fn an_ingest_that_is_killed_again_and_again_loses_no_line() {
     let example = example("ingest");
     let cluster = Cluster::builder().topic("orders", 3, 1).start().unwrap();
