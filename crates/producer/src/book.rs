@@ -9,6 +9,9 @@ struct Sending;
 #[doc = include_str!("../../../docs/callbacks.md")]
 struct Callbacks;
 
+#[doc = include_str!("../../../docs/mock-producer.md")]
+struct MockProducer;
+
 #[doc = include_str!("../../../docs/outcomes.md")]
 struct Outcomes;
 

@@ -114,8 +114,8 @@ pub use self::metrics::{
 pub use self::outcome::{Delivered, DeliveryError, Outcome, Reason, Refusal, SendError};
 pub use self::partitioner::{Choice, Partitioner, PartitionerSettings, RoundRobin, TopicView, UniformSticky};
 pub use self::producer::{
-    BuildError, CloseReport, FlushError, HeldRecords, PartitionInfo, Producer, Purge, PurgeReport,
-    Undelivered,
+    BuildError, CloseReport, FlushError, HeldRecords, MockProducer, PartitionInfo, Producer, Purge,
+    PurgeReport, Undelivered,
 };
 pub use self::record::{Header, InvalidRecord, Record, RecordTo};
 pub use self::send::{Permit, PermitError, SendFuture, Topic};

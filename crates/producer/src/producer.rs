@@ -2,6 +2,7 @@
 //! producer as a whole: connect, flush, purge, close, partitions, metrics. Sending is in `send`.
 
 mod close;
+mod mock;
 mod report;
 mod shared;
 mod stops;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use tracing::warn;
 
 pub use self::close::{CloseReport, Purge, PurgeReport, Undelivered};
+pub(crate) use self::mock::Mock;
+pub use self::mock::MockProducer;
 pub(crate) use self::shared::{Attached, Shared};
 pub use self::stops::HeldRecords;
 pub(crate) use self::stops::Release;
@@ -91,6 +94,7 @@ impl Producer {
         self.may_wait()?;
         shared.lifecycle.check()?;
         let warm_up = shared.commands.warm_up(&shared.sender, topics.clone());
+        shared.play();
         let is_there = || {
             shared.lifecycle.check()?;
             for topic in &topics {
@@ -118,6 +122,9 @@ impl Producer {
     pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, Refusal> {
         let shared = self.shared();
         let name: Arc<str> = topic.into();
+        if let Some(mock) = &shared.mock {
+            mock.make_known(shared, topic);
+        }
         let look = || {
             shared.lifecycle.check()?;
             Ok(match shared.metadata.lookup(topic) {
@@ -184,6 +191,9 @@ impl Producer {
         shared.clock.refresh();
         let begin_us = shared.clock.last_us();
         let flush = shared.accumulator.begin_flush();
+        if let Some(mock) = &shared.mock {
+            mock.flush(shared);
+        }
         let report = within(shared, millis(timeout), flush).await.ok_or(FlushError::TimedOut);
         shared.clock.refresh();
         let now_us = shared.clock.last_us();
@@ -216,6 +226,7 @@ impl Producer {
         if shared.closed.is_there() {
             shared.commands.leave(); // nobody else would
         }
+        shared.play();
         purge
     }
 
@@ -296,13 +307,15 @@ impl Producer {
 
     pub(crate) fn start(config: Config, attached: Attached) -> Result<Producer, BuildError> {
         let mut shared = Shared::new(config, fastrand::u64(..));
-        let path = attached.failed_records.as_ref().map(|file| file.path().to_owned());
-        if let Err(error) = shared.attach(attached) {
-            return Err(BuildError::FailedRecords { path: path.unwrap_or_default(), error });
-        }
+        shared.attach_or_fail(attached)?;
         let shared = Arc::new(shared);
         driver::spawn(&shared).map_err(BuildError::Io)?;
-        Ok(Producer { handle: Arc::new(Handle { shared }) })
+        Ok(Producer::of(shared))
+    }
+
+    /// The first handle.
+    fn of(shared: Arc<Shared>) -> Producer {
+        Producer { handle: Arc::new(Handle { shared }) }
     }
 
     #[inline]
@@ -411,6 +424,6 @@ fn millis(duration: Duration) -> u64 {
 impl Producer {
     /// A producer without sender: the caller plays it.
     pub(crate) fn without_sender(shared: Shared) -> Producer {
-        Producer { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
+        Producer::of(Arc::new(shared))
     }
 }

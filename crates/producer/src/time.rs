@@ -52,9 +52,8 @@ impl Clock {
     }
 }
 
-#[cfg(any(test, feature = "measure", feature = "simulate"))]
 impl Clock {
-    /// A clock that stands still until it is set, for tests and simulations.
+    /// A clock that stands still until it is set, for mocks, tests and simulations.
     pub(crate) fn by_hand(wall_ms: i64) -> Clock {
         Clock { start: None, monotonic_us: AtomicU64::new(0), wall_ms: AtomicI64::new(wall_ms) }
     }
@@ -67,7 +66,6 @@ impl Clock {
     }
 
     /// Lets time pass on a clock set by hand.
-    #[cfg(test)]
     pub(crate) fn advance(&self, ms: u64) -> u64 {
         self.wall_ms.fetch_add(ms as i64, Ordering::Relaxed);
         self.monotonic_us.fetch_add(ms * 1000, Ordering::Relaxed) / 1000 + ms

@@ -297,6 +297,12 @@ impl ProducerBuilder {
     ///
     /// [`BuildError::Config`] with *all* mistakes, or with what interceptors say against the settings; or [`BuildError::Io`] if the system gives no thread or no poll.
     pub fn build(self) -> Result<Producer, BuildError> {
+        let (config, attached) = self.prepare()?;
+        Producer::start(config, attached)
+    }
+
+    /// All settings checked, and the user's own code configured with them.
+    pub(crate) fn prepare(self) -> Result<(Config, Attached), BuildError> {
         let config = self.check()?;
         let given: Vec<_> = self.settings.into_iter().map(|setting| (setting.key, setting.value)).collect();
         let settings = InterceptorSettings { config: &config, given: &given };
@@ -314,7 +320,7 @@ impl ProducerBuilder {
         if !errors.is_empty() {
             return Err(ConfigErrors::new(errors).into());
         }
-        Producer::start(config, self.attached)
+        Ok((config, self.attached))
     }
 
     /// The user's own code.

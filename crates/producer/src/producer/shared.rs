@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rohrpost_protocol::ErrorCode;
+use rohrpost_record::Compression;
 
 use super::close::{CloseReport, Purge, PurgeReport};
 use super::report::Coming;
 use super::stops::Stops;
+use super::{BuildError, Mock};
 use crate::accumulator::{Accumulator, Counts, Settings};
 use crate::config::Config;
 use crate::delivery::{Executor, Keeping};
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) interceptors: Option<Arc<Interceptors>>,
     /// What is drawn at random begins here.
     seed: u64,
+    /// What plays the sender, in an application's tests.
+    pub(crate) mock: Option<Arc<Mock>>,
 }
 
 /// What of a user's own code a producer is built with.
@@ -73,10 +77,23 @@ impl Shared {
         Shared::with(config, settings, Clock::by_hand(1_700_000_000_000))
     }
 
+    /// Each record a batch of its own, as it is: outcomes are told one by one.
+    pub(super) fn for_mock(config: Config, seed: u64, clock: Clock) -> Shared {
+        let mut settings = Settings {
+            codec_threads: 0,
+            batch_records_max: 1,
+            compression: Compression::NONE,
+            ..Settings::new(&config, seed)
+        };
+        settings.topics.values_mut().for_each(|topic| topic.compression = Compression::NONE);
+        Shared::with(config, settings, clock)
+    }
+
     fn with(config: Config, settings: Settings, clock: Clock) -> Shared {
         let sender = SenderWake::new();
         Shared {
             seed: settings.seed,
+            mock: None,
             metadata: MetadataShared::new(sender.clone()),
             accumulator: Accumulator::new(settings, sender.clone()),
             timers: Timers::new(sender.clone()),
@@ -119,6 +136,21 @@ impl Shared {
         Ok(())
     }
 
+    /// [`attach`](Shared::attach), with the error as a builder tells it.
+    pub(super) fn attach_or_fail(&mut self, attached: Attached) -> Result<(), BuildError> {
+        let path = attached.failed_records.as_ref().map(|file| file.path().to_owned());
+        self.attach(attached)
+            .map_err(|error| BuildError::FailedRecords { path: path.unwrap_or_default(), error })
+    }
+
+    /// Something is there for the sender: a mock does it at once. Call it without any lock held.
+    #[inline]
+    pub(crate) fn play(&self) {
+        if let Some(mock) = &self.mock {
+            mock.play(self);
+        }
+    }
+
     /// Why records do not get through, in words, if that is known.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
         self.metadata.trouble().or_else(|| self.stats.identity_trouble.lock().clone())
@@ -135,6 +167,7 @@ impl Shared {
         self.commands.close(before, deadline_ms);
         self.metadata.wake_all();
         self.sender.wake();
+        self.play();
     }
 }
 

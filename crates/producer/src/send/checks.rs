@@ -24,6 +24,9 @@ impl Shared {
         callback: &mut Option<Callback>,
         chosen: &mut Chosen,
     ) -> Result<Append, Refusal> {
+        if let Some(refusal) = self.mock.as_ref().and_then(|mock| mock.refusal()) {
+            return Err(refusal);
+        }
         let mut looked = false;
         loop {
             let mut candidate = Candidate {
@@ -51,6 +54,10 @@ impl Shared {
                     if topic.known() == known {
                         return Ok(append);
                     }
+                }
+                Append::Done(delivery) => {
+                    self.play();
+                    return Ok(Append::Done(delivery));
                 }
                 append => return Ok(append),
             }
@@ -85,6 +92,9 @@ impl Shared {
     pub(super) fn topic_or_new(&self, name: &str) -> Result<Arc<TopicState>, Refusal> {
         if topic_name::check(name).is_err() {
             return Err(Refusal::InvalidTopic(name.to_owned())); // PRE-7
+        }
+        if let Some(mock) = &self.mock {
+            mock.make_known(self, name);
         }
         Ok(self.accumulator.topic_or_new(name))
     }

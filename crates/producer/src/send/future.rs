@@ -188,6 +188,7 @@ impl Future for Sending<'_> {
             Poll::Ready(Ok(accepted)) => {
                 this.record = None;
                 this.place = None; // only now may the next in line go on
+                this.shared.play();
                 Poll::Ready(Ok(accepted))
             }
             Poll::Ready(Err(refusal)) => Poll::Ready(Err(this.end(refusal))),

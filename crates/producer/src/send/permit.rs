@@ -108,7 +108,10 @@ impl Permit {
             candidate.granted = self.chunk.take();
             candidate.place = self.place.take();
             match self.shared.accumulator.append(&self.topic, &mut candidate, &self.shared.clock) {
-                Append::Done(delivery) => return Ok(delivery),
+                Append::Done(delivery) => {
+                    self.shared.play();
+                    return Ok(delivery);
+                }
                 Append::Beyond(partitions) => unknown_partition(&self.topic, &record, partitions, 0),
                 Append::Closed => self.shared.closed(),
                 Append::NoPartition(problem) => no_partition(&self.topic, problem),
