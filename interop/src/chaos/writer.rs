@@ -57,7 +57,7 @@ impl Writer {
         std::fs::read_to_string(&self.outcomes).is_ok_and(|text| text.contains(" acked "))
     }
 
-    /// Waits until outcomes come at the pace of sending: what had piled up in an outage is through. At most [`END_WITHIN`].
+    /// Waits until outcomes come at the pace of sending: what had piled up in an outage is through. At most `END_WITHIN`.
     pub fn await_pace(&self, rate: u64) {
         let len = || std::fs::metadata(&self.outcomes).map_or(0, |file| file.len());
         let start = Instant::now();
