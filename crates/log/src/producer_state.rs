@@ -345,6 +345,19 @@ mod tests {
     }
 
     #[test]
+    fn every_producer_is_shown_once_and_none_is_left_when_all_are_cleared() {
+        let mut states = ProducerStates::default();
+        for producer_id in [42, 7] {
+            states.update(&BatchHeader { producer_id, ..header(3, 0, producer_id, 1, true) });
+        }
+        let mut shown: Vec<_> = states.iter().map(|(id, producer)| (id, producer.epoch)).collect();
+        shown.sort_unstable();
+        assert_eq!(shown, [(7, 3), (42, 3)]);
+        states.clear();
+        assert_eq!(states, ProducerStates::default(), "open transactions included");
+    }
+
+    #[test]
     fn a_snapshot_has_kafkas_bytes() {
         // I11
         assert_eq!(ProducerStates::default().to_snapshot().len(), 10);

@@ -3,8 +3,6 @@
 //! One place for them, because the models of `scripts/interleavings` put `loom`'s in their stead (`--cfg loom`): these are tried in
 //! every order that the memory model allows. Otherwise this module is a list of names and costs nothing.
 //!
-//! The thread sanitizer (`--cfg tsan`, `scripts/sanitize`) gets a `OnceLock` that it can see into.
-//!
 //! Kept out of it is what no model needs to see: statistics, the clock's cells, the metadata's snapshot, the codec pool's threads.
 
 #[cfg(not(loom))]
@@ -12,7 +10,6 @@ mod real {
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::Arc;
-    #[cfg(not(tsan))]
     pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
     pub(crate) use std::thread::{sleep, yield_now};
@@ -29,7 +26,7 @@ pub(crate) use self::real::*;
 
 #[cfg(loom)]
 pub(crate) use self::model::*;
-#[cfg(any(loom, tsan))]
+#[cfg(loom)]
 pub(crate) use self::once::OnceLock;
 
 /// The same names for models.
@@ -103,13 +100,11 @@ pub(crate) mod model {
     }
 }
 
-/// The standard library's `OnceLock`, as far as it is used here, in the open: models and the thread sanitizer see what becomes
-/// visible when. The library's own is compiled without the sanitizer, which would take every value in it for a race.
-#[cfg(any(loom, tsan))]
+/// The standard library's `OnceLock`, as far as it is used here, in the open: models see what becomes visible when.
+#[cfg(loom)]
 mod once {
     use std::sync::atomic::Ordering;
 
-    #[cfg(loom)]
     use loom::cell::UnsafeCell;
 
     use super::{AtomicBool, Mutex};
@@ -180,25 +175,6 @@ mod once {
         fn drop(&mut self) {
             // SAFETY: `&mut self`.
             self.value.with_mut(|value| drop(unsafe { (*value).take() }));
-        }
-    }
-
-    /// With the manners of `loom`'s.
-    #[cfg(not(loom))]
-    struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-    #[cfg(not(loom))]
-    impl<T> UnsafeCell<T> {
-        fn new(value: T) -> UnsafeCell<T> {
-            UnsafeCell(std::cell::UnsafeCell::new(value))
-        }
-
-        fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
-            look(self.0.get())
-        }
-
-        fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
-            change(self.0.get())
         }
     }
 }

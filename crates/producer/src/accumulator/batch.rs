@@ -71,7 +71,7 @@ pub(crate) struct Batch {
 const PLAIN: u64 = 1 << 16;
 
 /// What is charged for a batch has room for the batch twice (a queue doubles), its completion, a few pieces, and the sender's entry.
-#[cfg(not(any(loom, tsan)))]
+#[cfg(not(loom))]
 const _: () = assert!(
     2 * size_of::<Batch>() + size_of::<Completion>() + 2 * size_of::<Piece>() <= BATCH_BYTES,
     "a batch has grown: so must BATCH_BYTES"
