@@ -85,6 +85,7 @@ Examples:
   rohrpost produce -b kafka1:9092 -t orders --format jsonl --error-file failed.jsonl orders.jsonl
   rohrpost produce -b kafka1:9092 --retry-file failed.jsonl   again what was certainly not written
   rohrpost produce -t t -X compression.type=zstd -X linger.ms=20 big.txt
+  tail -f app.log | rohrpost produce -b kafka1:9092 -t app --stats --metrics 9404
 
 JSON lines have these fields, all optional but value:
   {\"key\":\"k\",\"value\":\"v\",\"headers\":[{\"key\":\"h\",\"value\":\"x\"}],\"partition\":0,\"timestamp\":1750000000000}
@@ -122,6 +123,8 @@ pub(crate) struct Produce {
     /// With --retry-file: also the records that may have been written; they may then be there twice
     #[arg(long, requires = "retry_file")]
     pub(crate) include_unknown: bool,
+    #[command(flatten)]
+    pub(crate) watch: crate::watch::Watch,
     /// No progress bar and no summary
     #[arg(short, long)]
     pub(crate) quiet: bool,

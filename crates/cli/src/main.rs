@@ -19,6 +19,7 @@ mod produce;
 mod terminal;
 mod topics;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -76,6 +76,8 @@ pub(crate) struct PerfProduce {
     /// Draw throughput and latency over time
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) watch: crate::watch::Watch,
     /// No progress bar
     #[arg(short, long)]
     pub(crate) quiet: bool,

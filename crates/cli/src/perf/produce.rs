@@ -24,6 +24,7 @@ use super::worker::{Common, OUTSTANDING_MAX, Route, Tally, Worker};
 use crate::cluster::settings;
 use crate::failure::Failure;
 use crate::produce::report::{grouped, rate};
+use crate::watch::Watching;
 use crate::{interrupt, terminal, topics};
 
 /// How often a point is noted for a plot, and how often a progress bar moves.
@@ -44,6 +45,7 @@ pub(super) fn run(options: &PerfProduce) -> Result<(), Failure> {
     let topic = producer.topic_blocking(&options.topic).map_err(Failure::start)?;
     let partitions = producer.partitions_for_blocking(&options.topic).map_err(Failure::start)?.len();
 
+    let watching = Watching::start(&options.watch, &producer, &options.topic)?;
     let mut job = Job::prepare(options, &producer, &topic);
     let before = producer.metrics();
     let (tally, seconds, cpu) = job.measure(&producer)?;
@@ -72,6 +74,7 @@ pub(super) fn run(options: &PerfProduce) -> Result<(), Failure> {
         requests: metrics.produce_requests - before.produce_requests,
     };
     drop(producer.close_blocking(Duration::from_secs(10)));
+    watching.finish();
     if let Some(path) = &options.plot {
         let svg = plot::draw(&produced, job.counts.points(), &common.latencies.stamps());
         std::fs::write(path, svg).map_err(|error| cannot_write(path, &error))?;
@@ -235,7 +238,8 @@ impl<'a> Job<'a> {
     }
 
     fn bar(&self) -> Option<ProgressBar> {
-        if self.options.quiet || !terminal::is_terminal() {
+        // a table has the place of the bar
+        if self.options.quiet || self.options.watch.stats.is_some() || !terminal::is_terminal() {
             return None;
         }
         let bar = ProgressBar::new(self.options.records);

@@ -26,6 +26,7 @@ use crate::args::{InputFormat, Produce};
 use crate::cluster::{Target, settings};
 use crate::failure::Failure;
 use crate::jsonl::{self, JsonRecord};
+use crate::watch::Watching;
 use crate::{interrupt, terminal, topics};
 
 /// Deliveries that may be outstanding at once.
@@ -51,8 +52,9 @@ pub(crate) fn run(options: Produce) -> Result<(), Failure> {
     builder = builder.set("bootstrap.servers", &target.bootstrap_servers).map_err(Failure::start)?;
     let producer = builder.build().map_err(error_file::build_failure)?;
 
+    let watching = Watching::start(&options.watch, &producer, &input.name)?;
     let started = Instant::now();
-    let result = Run::new(&options, producer).and_then(|run| run.all(input, started));
+    let result = Run::new(&options, producer).and_then(|run| run.all(input, started, watching));
     let synced = target.sync();
     let closed = target.close();
     let failed = result?;
@@ -165,8 +167,10 @@ impl<'a> Run<'a> {
     }
 
     /// Sends everything, waits for every delivery, sums up. True if a record failed or the input was cut short.
-    fn all(mut self, input: Input, started: Instant) -> Result<bool, Failure> {
-        let progress = Progress::start(&input.name, input.bytes_total, self.options.quiet);
+    fn all(mut self, input: Input, started: Instant, watching: Watching) -> Result<bool, Failure> {
+        // a table has the place of the bar
+        let no_bar = self.options.quiet || self.options.watch.stats.is_some();
+        let progress = Progress::start(&input.name, input.bytes_total, no_bar);
         let (events, signals) =
             input.start().map_err(|error| Failure::start(format!("cannot start a thread: {error}")))?;
         let producer = self.producer.clone();
@@ -200,7 +204,7 @@ impl<'a> Run<'a> {
         }
         self.flush(&progress)?;
         progress.finish();
-        self.finish(started)?;
+        self.finish(started, watching)?;
         if let Some(message) = &cut_short {
             terminal::note(&format!("rohrpost: {message}"));
         }
@@ -365,12 +369,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn finish(&mut self, started: Instant) -> Result<(), Failure> {
+    fn finish(&mut self, started: Instant, watching: Watching) -> Result<(), Failure> {
         self.totals.retries = self.producer.metrics().records_retried;
         if let Some(file) = &mut self.error_file {
             file.settle()?;
         }
         drop(self.producer.close_blocking(Duration::from_secs(10)));
+        watching.finish();
         if let (Some(file), Some(path)) = (&self.error_file, &self.options.error_file) {
             file.finish(path)?;
         }

@@ -35,6 +35,7 @@ pub(crate) struct Book {
     spans: Spans,
     pages: Mutex<Pages>,
     metadata_at_ms: AtomicU64,
+    begun_us: u64,
 }
 
 /// What is written.
@@ -192,11 +193,16 @@ impl Book {
             next_sweep_ms: 0,
             spans,
         };
-        Book { spans, pages: Mutex::new(pages), metadata_at_ms: AtomicU64::new(NEVER) }
+        Book { spans, pages: Mutex::new(pages), metadata_at_ms: AtomicU64::new(NEVER), begun_us: now_us }
     }
 
     pub(crate) fn spans(&self) -> Spans {
         self.spans
+    }
+
+    /// For how long it has been written.
+    pub(crate) fn age_us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.begun_us)
     }
 
     /// What is written by now; for snapshots.

@@ -93,6 +93,27 @@ impl Histogram {
         self.max_us = self.max_us.max(other.max_us);
     }
 
+    /// What was counted since `earlier`, an older state of the same histogram. Its maximum is exact if it is the longest of all, else off
+    /// like a percentile.
+    #[must_use]
+    pub fn since(&self, earlier: &Histogram) -> Histogram {
+        let before = earlier.buckets.iter().chain(std::iter::repeat(&0));
+        let buckets: Vec<u64> =
+            self.buckets.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).collect();
+        let last = buckets.iter().rposition(|count| *count > 0);
+        let max_us = match last {
+            None => 0,
+            Some(_) if self.max_us > earlier.max_us => self.max_us,
+            Some(last) => upper_us(last).min(self.max_us),
+        };
+        Histogram {
+            buckets,
+            count: self.count.saturating_sub(earlier.count),
+            sum_us: self.sum_us.saturating_sub(earlier.sum_us),
+            max_us,
+        }
+    }
+
     /// Counts `times` durations of this length.
     pub(super) fn record(&mut self, us: u64, times: u64) {
         let at = bucket_of(us);
@@ -209,6 +230,23 @@ mod tests {
                 prop_assert_eq!(merged.quantile(q), all.quantile(q));
             }
             prop_assert_eq!((merged.count(), merged.sum(), merged.max()), (all.count(), all.sum(), all.max()));
+        }
+
+        #[test]
+        fn what_was_counted_since_is_that_and_no_more(a in durations(), b in durations()) {
+            let before = of(&a);
+            let mut after = before.clone();
+            b.iter().for_each(|us| after.record(*us, 1));
+            let since = after.since(&before);
+            let exact = of(&b);
+            prop_assert_eq!((since.count(), since.sum()), (exact.count(), exact.sum()));
+            for q in [0.0, 0.5, 0.9] {
+                let (told, exact) = (quantile_us(&since, q), quantile_us(&exact, q));
+                prop_assert!(told.abs_diff(exact) <= exact / 16 + 1, "{}: {} for {}", q, told, exact);
+            }
+            let (told, exact) = (since.max().unwrap(), exact.max().unwrap());
+            prop_assert!(told >= exact && told <= exact + exact / 16 + Duration::from_micros(1));
+            prop_assert_eq!(after.since(&after).max(), None);
         }
 
         #[test]

@@ -9,15 +9,17 @@
 //! * [`histogram`]: durations with percentiles; one per [`Stage`] and topic or broker (MTR-2).
 //! * [`windows`]: rates, means and maxima over `metrics.num.samples` windows of `metrics.sample.window.ms`.
 //! * [`book`]: what the sender writes; bounded, and idle topics leave it (MTR-4).
-//! * [`catalogue`]: the table of all metrics: name, unit, when it is counted. `docs/metrics.md` is held to it.
-//! * [`prometheus`]: the text that Prometheus reads.
+//! * [`catalogue`]: all metrics: name, unit, when each is counted; its rows are in [`table`]. `docs/metrics.md` is held to it.
+//! * [`prometheus`]: the text that Prometheus reads; [`otlp`]: the request that an OpenTelemetry collector takes.
 
 pub(crate) mod book;
 mod catalogue;
 mod counts;
 mod histogram;
+mod otlp;
 mod prometheus;
 mod snapshot;
+mod table;
 #[cfg(test)]
 mod tests;
 mod windows;

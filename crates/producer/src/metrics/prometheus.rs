@@ -6,10 +6,11 @@
 use std::fmt::Write;
 
 use super::catalogue::{MetricDescription, MetricKind, Value, metric_descriptions};
+use super::otlp::bound_s;
 use super::{Histogram, MetricsSnapshot};
 
 /// Bounds of histogram buckets: 2 to the power of these many µs.
-const BOUNDS: std::ops::RangeInclusive<u32> = 7..=26;
+pub(super) const BOUNDS: std::ops::RangeInclusive<u32> = 7..=26;
 
 impl MetricsSnapshot {
     /// This snapshot as Prometheus text; serve it as `text/plain; version=0.0.4`.
@@ -92,8 +93,7 @@ fn buckets(
     tags: &[(&str, &str)],
     histogram: &Histogram,
 ) {
-    let bounds = BOUNDS
-        .map(|power| ((f64::from(1_u32 << power) / 1e6).to_string(), histogram.count_up_to_power(power)));
+    let bounds = BOUNDS.map(|power| (bound_s(power).to_string(), histogram.count_up_to_power(power)));
     for (bound, count) in bounds.chain([("+Inf".to_owned(), histogram.count())]) {
         let tags: Vec<(&str, &str)> = tags.iter().copied().chain([("le", bound.as_str())]).collect();
         let _ = write!(out, "{name}_bucket");

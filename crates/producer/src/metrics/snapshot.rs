@@ -11,7 +11,8 @@ use crate::producer::Shared;
 /// All metrics of a producer at one moment; see [`Producer::metrics_snapshot`](crate::Producer::metrics_snapshot).
 ///
 /// Fields have Kafka's names (`record-send-total` is `producer.record_send.total`); docs/metrics.md says what each of them counts.
-/// [`MetricsSnapshot::kafka_metrics`] gives the same as a list of names and values, [`MetricsSnapshot::to_prometheus`] as text.
+/// [`MetricsSnapshot::kafka_metrics`] gives the same as a list of names and values, [`MetricsSnapshot::to_prometheus`] as text, and
+/// [`MetricsSnapshot::to_otlp_json`] as what an OpenTelemetry collector takes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MetricsSnapshot {
@@ -19,6 +20,8 @@ pub struct MetricsSnapshot {
     pub client_id: Arc<str>,
     /// When it was taken, in ms since 1970.
     pub taken_at_ms: i64,
+    /// When the producer was built, in ms since 1970 by today's clock.
+    pub started_at_ms: i64,
     /// The exact counts, which add up (MTR-1).
     pub counts: Metrics,
     /// `producer-metrics`.
@@ -149,6 +152,7 @@ impl MetricsSnapshot {
         let counts = Metrics::of(shared);
         shared.clock.refresh();
         let now_us = shared.clock.last_us();
+        let taken_at_ms = shared.clock.last_wall_ms();
         let pages = shared.book.copy(now_us);
         let spans = shared.book.spans();
         let metadata_at_ms = shared.book.metadata_at_ms();
@@ -163,7 +167,8 @@ impl MetricsSnapshot {
         let Pages { topics, nodes, .. } = pages;
         MetricsSnapshot {
             client_id: shared.config.client_id.as_str().into(),
-            taken_at_ms: shared.clock.last_wall_ms(),
+            taken_at_ms,
+            started_at_ms: taken_at_ms.saturating_sub((shared.book.age_us(now_us) / 1000) as i64),
             counts,
             producer,
             topics: topics

@@ -26,7 +26,7 @@ impl SenderCore {
     pub(super) fn handle_produce(&mut self, produce: Produce, answer: &ProduceResponse<'_>, now_ms: u64) {
         self.request_ended();
         let trip = produce.trip;
-        let now_us = self.shared.clock.last_us();
+        let now_us = self.now_us;
         self.shared.book.answered(
             trip.node,
             trip.sent_and_written_us(now_us),
@@ -227,8 +227,7 @@ impl SenderCore {
         stats.batches_retried.fetch_add(1, Ordering::Relaxed);
         let records = u64::from(batch.record_count());
         stats.records_retried.fetch_add(records, Ordering::Relaxed);
-        let now_us = self.shared.clock.last_us();
-        self.shared.book.retried(batch.partition().topic_name(), records, now_us);
+        self.shared.book.retried(batch.partition().topic_name(), records, self.now_us);
         self.requeue(batch, now_ms);
     }
 
@@ -298,7 +297,7 @@ impl SenderCore {
             self.keep_failed(&mut batch, failure);
         }
         let mut told = std::mem::take(&mut self.told);
-        let now_us = self.shared.clock.last_us();
+        let now_us = self.now_us;
         let state = self.state(&partition);
         let at = state.entry_of(&batch);
         // IDM-11, IDM-12: what was numbered and is not acknowledged may leave a gap.
@@ -333,7 +332,7 @@ impl SenderCore {
         let closes = self.undelivered.is_some();
         let mut given_up = Vec::new();
         let keeping = self.shared.accumulator.outlet().keeping();
-        let now_us = self.shared.clock.last_us();
+        let now_us = self.now_us;
         let mut told = Vec::new();
         for completion in chosen {
             let Some(at) = state.find(&completion) else { continue };

@@ -145,6 +145,8 @@ pub(crate) struct SenderCore {
     draft: Draft,
     /// Batches that have got their outcome in this turn (MTR-2).
     pub(super) ended: Vec<book::Told>,
+    /// The moment of the event that is being handled, for what is measured: application threads move the clock on meanwhile.
+    pub(super) now_us: u64,
     /// A broker named a new leader since the last pass (ERR-2).
     pub(super) hinted: bool,
     /// Brokers that are gone still have to answer.
@@ -184,6 +186,7 @@ impl SenderCore {
             told: Vec::new(),
             draft: Draft::default(),
             ended: Vec::new(),
+            now_us: 0,
             hinted: false,
             has_gone: false,
             next_look_ms: None,
@@ -204,6 +207,7 @@ impl SenderCore {
 
     /// Does what is due.
     pub(crate) fn pass(&mut self, links: &mut dyn Links, now_ms: u64) -> Pass {
+        self.look_at_clock();
         for topic in self.shared.metadata.take_wanted() {
             self.metadata.want(&topic, now_ms);
         }
@@ -246,6 +250,7 @@ impl SenderCore {
         links: &mut dyn Links,
         now_ms: u64,
     ) {
+        self.look_at_clock();
         let Request { version, body: request } = request;
         let mut input = Decoder::new(body);
         let result = match request {
@@ -298,6 +303,7 @@ impl SenderCore {
     /// acks=0: a request is written to the socket, and that is all there will be (SND-8).
     pub(crate) fn handle_written(&mut self, request: Request) {
         let Body::Produce(produce) = request.body else { return };
+        self.look_at_clock();
         self.request_ended();
         for batch in produce.topics.into_iter().flat_map(|t| t.batches) {
             if let Some((_, batch)) = self.take_back(batch) {
@@ -316,6 +322,7 @@ impl SenderCore {
         trouble: Option<String>,
         now_ms: u64,
     ) {
+        self.look_at_clock();
         // SND-4
         if !rules::holds(Rule::AllRequestsEnd) {
             requests.truncate(1);
@@ -376,6 +383,7 @@ impl SenderCore {
     /// FLU-6: fails everything that is queued, and whatever comes back from now on. The driver ends the connections.
     pub(crate) fn force_close(&mut self) {
         self.forced = true;
+        self.look_at_clock();
         self.fail_queued();
     }
 
@@ -400,6 +408,7 @@ impl SenderCore {
         hands_back: bool,
         links: &dyn Links,
     ) -> PurgeReport {
+        self.look_at_clock();
         self.purged = Some(Purged::new(hands_back.then(|| self.record_bytes_max())));
         if queued {
             let mut batches = Vec::new();
@@ -673,6 +682,10 @@ impl SenderCore {
             (way.throttle_ms, way.throttled_until_ms) = (ms, way.throttled_until_ms.max(now_ms + ms));
             links.throttle(node, now_ms + ms, now_ms);
         }
+    }
+
+    pub(super) fn look_at_clock(&mut self) {
+        self.now_us = self.shared.clock.last_us();
     }
 
     pub(super) fn metadata_failed(&mut self, now_ms: u64) {

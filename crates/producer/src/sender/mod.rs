@@ -40,6 +40,8 @@ mod innocents_tests;
 #[cfg(test)]
 mod keeping_tests;
 #[cfg(test)]
+mod metrics_tests;
+#[cfg(test)]
 mod odd_tests;
 mod partition;
 #[cfg(test)]
@@ -67,4 +69,4 @@ pub(crate) mod turn;
 #[cfg(test)]
 mod ways_tests;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;

@@ -1,11 +1,11 @@
 //! The log lines of retries and of batches that take long: what is simulated is what is named.
 
 use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rohrpost_protocol::ErrorCode;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber, span};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber, span};
 
 use super::slow::Lines;
 use super::tests::failed;
@@ -14,8 +14,17 @@ use crate::outcome::Reason;
 
 /// The texts of warnings while `run` runs.
 pub(super) fn warnings(run: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Keep(Arc<Mutex<Vec<String>>>);
+    events_up_to(Level::WARN, run)
+}
+
+/// The texts of all events while `run` runs.
+pub(super) fn events(run: impl FnOnce()) -> Vec<String> {
+    events_up_to(Level::TRACE, run)
+}
+
+fn events_up_to(level: Level, run: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone)]
+    struct Keep(Arc<Mutex<Vec<String>>>, Level);
     struct Text(String);
     impl Visit for Text {
         fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -34,7 +43,7 @@ pub(super) fn warnings(run: impl FnOnce()) -> Vec<String> {
         fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
         fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
         fn event(&self, event: &Event<'_>) {
-            if *event.metadata().level() <= Level::WARN {
+            if *event.metadata().level() <= self.1 {
                 let mut text = Text(String::new());
                 event.record(&mut text);
                 self.0.lock().unwrap().push(text.0);
@@ -43,7 +52,10 @@ pub(super) fn warnings(run: impl FnOnce()) -> Vec<String> {
         fn enter(&self, _: &span::Id) {}
         fn exit(&self, _: &span::Id) {}
     }
-    let keep = Keep::default();
+    // With a single subscriber in the process, what another test's thread logs first would be taken as of no interest to anybody.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(Keep(Arc::default(), Level::ERROR)));
+    let keep = Keep(Arc::default(), level);
     tracing::subscriber::with_default(keep.clone(), run);
     std::mem::take(&mut *keep.0.lock().unwrap())
 }

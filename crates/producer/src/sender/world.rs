@@ -25,11 +25,11 @@ use crate::record::Record;
 pub(super) const PRIMED: u64 = 1_000_000;
 
 /// Core, links and cluster.
-pub(super) struct World {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct World {
+    pub(crate) shared: Arc<Shared>,
     pub(super) core: SenderCore,
     pub(super) links: ToyLinks,
-    pub(super) cluster: ToyCluster,
+    pub(crate) cluster: ToyCluster,
 }
 
 /// Links that keep what is sent, by broker, until the test takes it.
@@ -49,7 +49,7 @@ pub(super) struct ToyLinks {
 
 /// What the brokers would say.
 #[derive(Default)]
-pub(super) struct ToyCluster {
+pub(crate) struct ToyCluster {
     pub(super) brokers: BTreeSet<i32>,
     pub(super) topics: BTreeMap<String, ToyTopic>,
     /// Topics that Metadata refuses.
@@ -152,7 +152,7 @@ impl World {
     }
 
     /// A world in which metadata and producer id are there and nothing was sent.
-    pub(super) fn warm(settings: &[(&str, &str)]) -> World {
+    pub(crate) fn warm(settings: &[(&str, &str)]) -> World {
         let mut world = World::new(settings);
         world.shared.metadata.want(&"t".into());
         world.settle();
@@ -176,16 +176,21 @@ impl World {
         self.serve_all();
     }
 
+    /// As the next turn would.
+    pub(crate) fn note_ended(&mut self) {
+        self.core.note_ended();
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         self.shared.clock.last_ms()
     }
 
     /// Appends a record. The topic must be known.
-    pub(super) fn send(&mut self, partition: i32, value: u64) -> Delivery {
+    pub(crate) fn send(&mut self, partition: i32, value: u64) -> Delivery {
         self.send_to("t", partition, value)
     }
 
-    pub(super) fn send_to(&mut self, topic: &str, partition: i32, value: u64) -> Delivery {
+    pub(crate) fn send_to(&mut self, topic: &str, partition: i32, value: u64) -> Delivery {
         let state = self.shared.accumulator.topic_or_new(topic);
         let snapshot = self.shared.metadata.snapshot();
         if let Some(known) = snapshot.topics.get(topic) {
@@ -214,12 +219,12 @@ impl World {
         self.core.pass(&mut self.links, self.shared.clock.last_ms())
     }
 
-    pub(super) fn advance(&mut self, ms: u64) {
+    pub(crate) fn advance(&mut self, ms: u64) {
         self.shared.clock.advance(ms);
     }
 
     /// Passes until nothing more is sent, answering metadata and producer id requests. Produce requests stay.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..100 {
             let sent = self.pass().sent;
             if !self.answer_small() && !sent {
@@ -322,7 +327,7 @@ impl World {
     }
 
     /// Serves until nothing waits and nothing is queued, letting time pass.
-    pub(super) fn serve_all(&mut self) {
+    pub(crate) fn serve_all(&mut self) {
         for _ in 0..2000 {
             self.settle();
             let busy: Vec<i32> = (1..=3).filter(|node| self.waiting(*node) > 0).collect();
@@ -365,7 +370,7 @@ impl World {
 }
 
 impl ToyCluster {
-    pub(super) fn create(&mut self, name: &str, id: u8, leaders: &[i32]) {
+    pub(crate) fn create(&mut self, name: &str, id: u8, leaders: &[i32]) {
         let partitions =
             leaders.iter().map(|leader| ToyPartition { leader: *leader, ..ToyPartition::default() });
         self.topics.insert(name.into(), ToyTopic { id: Uuid([id; 16]), partitions: partitions.collect() });
