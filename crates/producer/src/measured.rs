@@ -42,6 +42,7 @@ impl Rig {
         let partition = PartitionMetadata {
             leader: Some(NODE),
             leader_epoch: 0,
+            sure_epoch: 0,
             replicas: Vec::new(),
             in_sync: Vec::new(),
         };

@@ -179,7 +179,7 @@ impl Sender {
         Metrics::of(&self.shared)
     }
 
-    /// MET-5, ERR-2: a partition whose leader epoch is lower than at the last call, in the same topic. To be asked after each step.
+    /// MET-5, ERR-2: a partition whose leader epoch is lower than what surely was its topic's at the last call. To be asked after each step.
     pub fn went_back(&mut self) -> Option<String> {
         let now = self.shared.metadata.snapshot();
         if Arc::ptr_eq(&now, &self.known) {
@@ -191,12 +191,19 @@ impl Sender {
         };
         for (topic, old) in self.known.topics.values().filter_map(|topic| Some((topic, same(&topic)?))) {
             let pairs = old.partitions.iter().zip(&topic.partitions);
-            let mut epochs = pairs.map(|(old, new)| (old.leader_epoch, new.leader_epoch));
+            let mut epochs = pairs.map(|(old, new)| (old.sure_epoch, new.leader_epoch));
             if let Some(at) = epochs.position(|(old, new)| new >= 0 && new < old) {
                 return Some(format!("the leader epoch of {}-{at} went back", topic.name));
             }
         }
         None
+    }
+
+    /// What must not be inside the sender, between two steps: more batches in flight than brokers remember (IDM-7), or sequences that have
+    /// a gap which nobody has noted (IDM-12).
+    #[must_use]
+    pub fn oddity(&self) -> Option<String> {
+        self.turns.as_ref()?.oddity()
     }
 
     /// Whether the producer has an error that ended it.

@@ -241,6 +241,8 @@ impl Accumulator {
 
     /// Takes queued batches whose age has reached `delivery.timeout.ms`, from the heads on (ACC-24).
     pub(crate) fn expire(&self, now_ms: u64, out: &mut Vec<Batch>) {
+        // Not all passes come to `ready`, and what is not compressed yet does not expire.
+        self.codec.run_inline();
         if now_ms < self.next_expiry_ms.load(Ordering::Relaxed) || !rules::holds(Rule::ExpiryInQueue) {
             return;
         }

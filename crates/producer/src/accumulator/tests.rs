@@ -45,6 +45,7 @@ pub(crate) fn topic_metadata(name: &str, leaders: &[Option<i32>], leader_epoch: 
     let partition = |leader: &Option<i32>| PartitionMetadata {
         leader: *leader,
         leader_epoch,
+        sure_epoch: leader_epoch,
         replicas: Vec::new(),
         in_sync: Vec::new(),
     };

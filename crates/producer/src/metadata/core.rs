@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rohrpost_net::Backoff;
 use rohrpost_protocol::messages::{MetadataResponse, MetadataResponseTopic, NodeEndpoint};
-use rohrpost_protocol::{ErrorClass, ErrorCode};
+use rohrpost_protocol::{ErrorClass, ErrorCode, Uuid};
 use tracing::{debug, info, warn};
 
 use super::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};
@@ -35,6 +35,9 @@ pub(crate) struct MetadataCore {
     snapshot: Arc<Snapshot>,
     refresh_wanted: bool,
     in_flight: Option<Question>,
+    /// Questions that were sent, and the newest of those whose answers were taken over.
+    asked: u64,
+    answered: u64,
     last_refresh_ms: Option<u64>,
     full: Pace,
     partial: Pace,
@@ -76,6 +79,8 @@ pub(crate) struct Question {
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) may_create: bool,
     is_partial: bool,
+    /// Grows with each question that is sent.
+    number: u64,
 }
 
 /// What an answer changed.
@@ -107,6 +112,8 @@ impl MetadataCore {
             snapshot: Arc::default(),
             refresh_wanted: false,
             in_flight: None,
+            asked: 0,
+            answered: 0,
             last_refresh_ms: None,
             full: Pace::default(),
             partial: Pace::default(),
@@ -164,7 +171,7 @@ impl MetadataCore {
                     topics.into_iter().partition(|t| self.ever_seen.contains(t));
                 let (topics, may_create) =
                     if new.is_empty() { (seen, false) } else { (new, self.settings.may_create) };
-                return Some(Question { topics, may_create, is_partial: true });
+                return Some(Question { topics, may_create, is_partial: true, number: self.asked + 1 });
             }
         }
         if now_ms < self.full_due_ms()? {
@@ -174,7 +181,7 @@ impl MetadataCore {
         let mut topics: Vec<_> =
             self.topics.iter().filter(|(_, e)| !e.is_missing).map(|(topic, _)| topic.clone()).collect();
         topics.sort();
-        Some(Question { topics, may_create: false, is_partial: false })
+        Some(Question { topics, may_create: false, is_partial: false, number: self.asked + 1 })
     }
 
     /// The question is on its way.
@@ -184,7 +191,25 @@ impl MetadataCore {
         if !question.is_partial {
             self.refresh_wanted = false;
         }
+        self.asked = question.number;
         self.in_flight = Some(question);
+    }
+
+    /// ▸ RTY-4: whoever was asked does not answer: the question may go to somebody else. If the answer comes after all, and before a newer
+    /// one, it counts.
+    pub(crate) fn ask_another(&mut self) {
+        if let Some(question) = self.in_flight.take() {
+            self.refresh_wanted |= !question.is_partial;
+        }
+    }
+
+    /// The question has ended, answered or not. False if nobody waits for it any more.
+    fn take_back(&mut self, question: &Question) -> bool {
+        let is_waited_for = self.in_flight.as_ref().is_some_and(|asked| asked.number == question.number);
+        if is_waited_for {
+            self.in_flight = None;
+        }
+        is_waited_for
     }
 
     /// A refresh is due but no broker could take it.
@@ -210,6 +235,7 @@ impl MetadataCore {
             let partitions = topic.partitions.iter().map(|p| PartitionMetadata {
                 leader: None,
                 leader_epoch: -1,
+                sure_epoch: -1,
                 ..p.clone()
             });
             let forgotten = TopicMetadata { partitions: partitions.collect(), ..topic.as_ref().clone() };
@@ -230,23 +256,29 @@ impl MetadataCore {
     }
 
     /// The request ended without an answer.
-    pub(crate) fn handle_failure(&mut self, now_ms: u64, random: f64) {
-        let Some(question) = self.in_flight.take() else { return };
+    pub(crate) fn handle_failure(&mut self, question: &Question, now_ms: u64, random: f64) {
+        if !self.take_back(question) {
+            return;
+        }
         if !question.is_partial {
             self.refresh_wanted = true;
         }
         self.pace_after_failure(question.is_partial, now_ms, random);
     }
 
-    /// The answer to the question that was sent, in this version.
+    /// The answer to a question that was sent, in this version.
     pub(crate) fn handle_answer(
         &mut self,
+        question: &Question,
         answer: &MetadataResponse<'_>,
         version: i16,
         now_ms: u64,
         random: f64,
     ) -> Change {
-        let Some(question) = self.in_flight.take() else { return Change::Nothing };
+        let is_waited_for = self.take_back(question);
+        if !is_waited_for && (question.number <= self.answered || answer.error_code.is_error()) {
+            return Change::Nothing;
+        }
         if answer.error_code.class() == ErrorClass::Rebootstrap && self.may_rebootstrap() {
             warn!("the cluster asks to start again from bootstrap.servers");
             return Change::Rebootstrap;
@@ -258,6 +290,7 @@ impl MetadataCore {
             return Change::Nothing;
         }
         self.trying_since_ms = None;
+        self.answered = self.answered.max(question.number);
         let progress = self.apply(answer, version, now_ms);
         if !question.is_partial || self.last_refresh_ms.is_none() {
             self.last_refresh_ms = Some(now_ms);
@@ -285,19 +318,23 @@ impl MetadataCore {
         Change::Snapshot
     }
 
-    /// ERR-2 (KIP-951): a broker that refused a batch names the new leader. True if that is news and is now in the snapshot.
+    /// ERR-2 (KIP-951): a broker that refused a batch names the new leader. True if that is news and is now in the snapshot. `id`: of the
+    /// topic that was asked for, if the request went by id; a hint about another one than the snapshot's is no news.
     pub(crate) fn hint(
         &mut self,
         topic: &str,
+        id: Option<Uuid>,
         partition: i32,
-        leader: i32,
-        leader_epoch: i32,
+        (leader, leader_epoch): (i32, i32),
         endpoints: &[NodeEndpoint<'_>],
     ) -> bool {
         if leader < 0 || leader_epoch < 0 {
             return false;
         }
         let Some(known) = self.snapshot.partition(topic, partition) else { return false };
+        if id.is_some_and(|id| self.snapshot.topics.get(topic).is_some_and(|known| known.id != id)) {
+            return false;
+        }
         if leader_epoch <= known.leader_epoch && rules::holds(Rule::HintIsNews) {
             return false;
         }
@@ -318,7 +355,27 @@ impl MetadataCore {
         let at = &mut changed.partitions[partition as usize];
         at.leader = Some(leader);
         at.leader_epoch = leader_epoch;
+        if id.is_some() {
+            at.sure_epoch = leader_epoch;
+        }
         snapshot.topics.insert(name, Arc::new(changed));
+        self.snapshot = Arc::new(snapshot);
+        true
+    }
+
+    /// ▸ ERR-2: the leader that a hint named says that it is none. Then the epoch may be a former topic's, and metadata must not be
+    /// measured by it any more (MET-5), or a partition that was created anew would have no leader until its epochs are as high. True if the
+    /// snapshot has changed.
+    pub(crate) fn deny(&mut self, topic: &str, partition: i32, node: i32) -> bool {
+        let Some(known) = self.snapshot.partition(topic, partition) else { return false };
+        if known.leader != Some(node) || known.sure_epoch >= known.leader_epoch {
+            return false;
+        }
+        let mut snapshot = self.copy();
+        if let Some(changed) = snapshot.topics.get_mut(topic) {
+            let at = &mut Arc::make_mut(changed).partitions[partition as usize];
+            at.leader_epoch = at.sure_epoch;
+        }
         self.snapshot = Arc::new(snapshot);
         true
     }
@@ -467,10 +524,12 @@ impl MetadataCore {
             if partitions.len() <= index {
                 partitions.resize_with(index + 1, PartitionMetadata::unknown);
             }
+            let leader_epoch = if version >= EPOCHS_RELIABLE { p.leader_epoch } else { -1 };
             let new = PartitionMetadata {
                 // MET-6
                 leader: Some(p.leader_id).filter(|leader| snapshot.brokers.contains_key(leader)),
-                leader_epoch: if version >= EPOCHS_RELIABLE { p.leader_epoch } else { -1 },
+                leader_epoch,
+                sure_epoch: leader_epoch,
                 replicas: p.replica_nodes.to_vec(),
                 in_sync: p.isr_nodes.to_vec(),
             };
@@ -534,7 +593,13 @@ impl MetadataCore {
 impl PartitionMetadata {
     /// A partition that the answer left out.
     fn unknown() -> PartitionMetadata {
-        PartitionMetadata { leader: None, leader_epoch: -1, replicas: Vec::new(), in_sync: Vec::new() }
+        PartitionMetadata {
+            leader: None,
+            leader_epoch: -1,
+            sure_epoch: -1,
+            replicas: Vec::new(),
+            in_sync: Vec::new(),
+        }
     }
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct PartitionMetadata {
     pub(crate) leader: Option<i32>,
     /// -1 if unknown.
     pub(crate) leader_epoch: i32,
+    /// The same, or lower: the highest epoch that surely is of this topic. Below Produce 13 a hint names no topic id, and a broker that
+    /// lags may tell of a former topic of the name, whose epochs were higher (ERR-2).
+    pub(crate) sure_epoch: i32,
     pub(crate) replicas: Vec<i32>,
     pub(crate) in_sync: Vec<i32>,
 }

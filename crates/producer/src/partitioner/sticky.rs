@@ -169,6 +169,7 @@ mod tests {
             .map(|leader| PartitionMetadata {
                 leader: *leader,
                 leader_epoch: 0,
+                sure_epoch: 0,
                 replicas: Vec::new(),
                 in_sync: Vec::new(),
             })

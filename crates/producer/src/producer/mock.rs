@@ -445,8 +445,13 @@ fn grow(cluster: &mut Snapshot, topic: &str, partitions: u32) {
     let new =
         || Arc::new(TopicMetadata { name: name.clone(), id: Default::default(), partitions: Vec::new() });
     let known = Arc::make_mut(cluster.topics.entry(name.clone()).or_insert_with(new));
-    let led =
-        PartitionMetadata { leader: Some(NODE), leader_epoch: 0, replicas: vec![NODE], in_sync: vec![NODE] };
+    let led = PartitionMetadata {
+        leader: Some(NODE),
+        leader_epoch: 0,
+        sure_epoch: 0,
+        replicas: vec![NODE],
+        in_sync: vec![NODE],
+    };
     let partitions = known.partitions.len().max(partitions.max(1) as usize);
     known.partitions.resize(partitions, led);
 }

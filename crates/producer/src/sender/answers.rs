@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use rohrpost_net::Backoff;
 use rohrpost_protocol::messages::{PartitionProduceResponse, ProduceResponse};
-use rohrpost_protocol::{DecodeError, ErrorCode};
+use rohrpost_protocol::{DecodeError, ErrorCode, Uuid};
 use tracing::{debug, error, warn};
 
 use super::core::{Links, SenderCore};
@@ -22,8 +22,20 @@ use crate::producer::Undelivered;
 use crate::rules::{self, Rule};
 use crate::sync;
 
+/// The first version of Produce in which topics go by id.
+const TOPIC_IDS_SINCE: i16 = 13;
+/// The first version of Produce whose answers say where a log begins.
+const LOG_START_SINCE: i16 = 5;
+
 impl SenderCore {
-    pub(super) fn handle_produce(&mut self, produce: Produce, answer: &ProduceResponse<'_>, now_ms: u64) {
+    /// `version`: of the request, and so of the answer.
+    pub(super) fn handle_produce(
+        &mut self,
+        produce: Produce,
+        version: i16,
+        answer: &ProduceResponse<'_>,
+        now_ms: u64,
+    ) {
         self.request_ended();
         let trip = produce.trip;
         let now_us = self.now_us;
@@ -48,8 +60,9 @@ impl SenderCore {
                 let partition = batch.partition().clone();
                 match answers.get(partition.index()) {
                     Some(told) => {
-                        self.take_hint(&partition, told, answer);
-                        self.handle_answer(batch, told, &trip, now_ms);
+                        let id = (version >= TOPIC_IDS_SINCE).then_some(topic.id);
+                        self.take_hint(&partition, id, told, answer, trip.node);
+                        self.handle_answer(batch, told, version, &trip, now_ms);
                     }
                     None => {
                         warn!(
@@ -74,30 +87,46 @@ impl SenderCore {
                     self.handle_no_answer(batch, code, &trip, now_ms);
                 }
             }
-            Body::Metadata(_) => self.metadata_failed(now_ms),
+            Body::Metadata(question) => self.metadata_failed(&question, now_ms),
             Body::InitProducerId => self.identity_failed(now_ms),
         }
     }
 
-    /// ERR-2: the leader that the broker names, if it is news; then no back-off and no waiting for metadata.
+    /// ERR-2: the leader that the broker names, if it is news; then no back-off and no waiting for metadata. `id`: of the topic, if the
+    /// request went by id.
     fn take_hint(
         &mut self,
         partition: &Partition,
+        id: Option<Uuid>,
         told: &PartitionProduceResponse<'_>,
         answer: &ProduceResponse<'_>,
+        node: i32,
     ) {
-        if !matches!(told.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH) {
+        let names_leader =
+            matches!(told.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
+        if !names_leader && told.error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
             return;
         }
         let leader = &told.current_leader;
+        let (leader, epoch) = (leader.leader_id, leader.leader_epoch);
         let (topic, index) = (partition.topic_name(), partition.index());
-        if self.metadata.hint(topic, index, leader.leader_id, leader.leader_epoch, &answer.node_endpoints) {
-            debug!("{topic}-{index}: led by {} since epoch {}", leader.leader_id, leader.leader_epoch);
+        if names_leader && self.metadata.hint(topic, id, index, (leader, epoch), &answer.node_endpoints) {
+            debug!("{topic}-{index}: led by {leader} since epoch {epoch}");
+            self.hinted = true;
+        } else if self.metadata.deny(topic, index, node) {
+            debug!("{topic}-{index}: {node} does not lead it, though another broker said so");
             self.hinted = true;
         }
     }
 
-    fn handle_answer(&mut self, batch: Batch, told: &PartitionProduceResponse<'_>, trip: &Trip, now_ms: u64) {
+    fn handle_answer(
+        &mut self,
+        batch: Batch,
+        told: &PartitionProduceResponse<'_>,
+        version: i16,
+        trip: &Trip,
+        now_ms: u64,
+    ) {
         let code = told.error_code;
         if !code.is_known() {
             // ERR-5
@@ -128,7 +157,8 @@ impl SenderCore {
             is_lowest,
             may_be_written: entry.may_be_written,
             resequenced: entry.resequenced,
-            log_start_offset: told.log_start_offset,
+            // An older answer has no such field: that it says nothing means nothing.
+            log_start_offset: if version >= LOG_START_SINCE { told.log_start_offset } else { 0 },
             may_retry: false,
             may_split: false,
         };

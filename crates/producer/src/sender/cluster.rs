@@ -12,7 +12,7 @@ use super::core::{Links, SenderCore};
 use super::idempotence::Identity;
 use super::partition::Bump;
 use super::request::{Body, Request};
-use crate::metadata::Change;
+use crate::metadata::{Change, Question};
 
 /// What came of the wish to ask something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,8 @@ impl SenderCore {
         match links.send(node, request, now_ms) {
             Ok(()) => {
                 self.metadata.sent(question, now_ms);
+                self.questions.entry(node).or_insert(now_ms);
+                self.asked = Some(node);
                 *sent = true;
                 Asked::Sent
             }
@@ -71,13 +73,14 @@ impl SenderCore {
 
     pub(super) fn handle_metadata(
         &mut self,
+        question: &Question,
         answer: &MetadataResponse<'_>,
         version: i16,
         links: &mut dyn Links,
         now_ms: u64,
     ) {
         let random = self.random.f64();
-        match self.metadata.handle_answer(answer, version, now_ms, random) {
+        match self.metadata.handle_answer(question, answer, version, now_ms, random) {
             Change::Snapshot => {
                 self.shared.book.got_metadata(now_ms);
                 self.troubles.clear();

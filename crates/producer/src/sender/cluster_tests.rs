@@ -41,6 +41,38 @@ fn an_old_hint_changes_nothing() {
 }
 
 #[test]
+fn a_hint_that_the_named_leader_denies_does_not_outweigh_metadata() {
+    // ERR-2, MET-5: below Produce 13 a broker that lags names the leader of a former topic, in an epoch that this one has not reached.
+    let mut world = World::warm(&[]);
+    world.links.produce_max = 12;
+    let mut delivery = world.send(0, 1);
+    world.settle();
+    world.answer(1, Answer { hint: Some((3, 9)), ..Answer::error(ErrorCode::NOT_LEADER_OR_FOLLOWER) });
+    world.run(200);
+    assert_eq!(world.waiting(3), 1, "metadata with a lower epoch is older, as far as anybody knows");
+    world.answer(3, Answer::error(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+    world.run(1500);
+    assert_eq!(world.waiting(1), 1);
+    world.serve(1);
+    assert_eq!(acked_at(&mut delivery), Some(0));
+}
+
+#[test]
+fn a_hint_about_a_topic_that_is_gone_is_none_about_the_one_of_its_name() {
+    // ERR-2, MET-9
+    let mut world = World::warm(&[("metadata.max.age.ms", "1000")]);
+    let mut delivery = world.send(0, 1);
+    world.settle();
+    world.cluster.create("t", 9, &[2, 2, 2]);
+    world.run(1100);
+    world.answer(1, Answer { hint: Some((3, 9)), ..Answer::error(ErrorCode::NOT_LEADER_OR_FOLLOWER) });
+    world.run(200);
+    assert_eq!((world.waiting(2), world.waiting(3)), (1, 0));
+    world.serve(2);
+    assert_eq!(acked_at(&mut delivery), Some(0));
+}
+
+#[test]
 fn a_refusal_by_a_former_leader_asks_for_metadata_and_goes_to_the_new_one() {
     // ERR-1, RTY-2
     let mut world = World::warm(&[]);

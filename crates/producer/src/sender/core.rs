@@ -28,7 +28,7 @@ use super::slow::{Trip, Way};
 use super::stops::Halts;
 use crate::accumulator::{Batch, Gate, HeadInfo, Partition, Ready};
 use crate::delivery::Completion;
-use crate::metadata::{MetadataCore, Snapshot};
+use crate::metadata::{MetadataCore, Question, Snapshot};
 use crate::metrics::book::{self, Draft, Sent};
 use crate::outcome::{BatchFailure, BatchResult, Reason};
 use crate::producer::{PurgeReport, Shared, Undelivered};
@@ -155,6 +155,9 @@ pub(crate) struct SenderCore {
     pub(super) next_look_ms: Option<u64>,
     /// Those that did, when it was looked last.
     pub(super) silent: BTreeSet<i32>,
+    /// Brokers that have a question of ours and have answered none since, with its time; and the one that was asked last.
+    pub(super) questions: BTreeMap<i32, u64>,
+    pub(super) asked: Option<i32>,
 }
 
 impl SenderCore {
@@ -191,6 +194,8 @@ impl SenderCore {
             has_gone: false,
             next_look_ms: None,
             silent: BTreeSet::new(),
+            questions: BTreeMap::new(),
+            asked: None,
             shared,
         }
     }
@@ -257,7 +262,7 @@ impl SenderCore {
             Body::Produce(produce) => match ProduceResponse::decode(&mut input, version) {
                 Ok(answer) => {
                     self.throttle(links, node, answer.throttle_time_ms, version >= 6, now_ms);
-                    self.handle_produce(produce, &answer, now_ms);
+                    self.handle_produce(produce, version, &answer, now_ms);
                     Ok(())
                 }
                 Err(error) => {
@@ -269,15 +274,15 @@ impl SenderCore {
                     Err(error)
                 }
             },
-            Body::Metadata(_) => match MetadataResponse::decode(&mut input, version) {
+            Body::Metadata(question) => match MetadataResponse::decode(&mut input, version) {
                 Ok(answer) => {
+                    self.questions.remove(&node);
                     self.throttle(links, node, answer.throttle_time_ms, version >= 6, now_ms);
-                    self.handle_metadata(&answer, version, links, now_ms);
+                    self.handle_metadata(&question, &answer, version, links, now_ms);
                     Ok(())
                 }
                 Err(error) => {
-                    let random = self.random.f64();
-                    self.metadata.handle_failure(now_ms, random);
+                    self.metadata_failed(&question, now_ms);
                     Err(error)
                 }
             },
@@ -327,6 +332,7 @@ impl SenderCore {
         if !rules::holds(Rule::AllRequestsEnd) {
             requests.truncate(1);
         }
+        self.questions.remove(&node);
         let code = if timed_out { ErrorCode::REQUEST_TIMED_OUT } else { ErrorCode::NETWORK_EXCEPTION };
         for request in requests {
             self.handle_unanswered(request, code, now_ms);
@@ -688,9 +694,9 @@ impl SenderCore {
         self.now_us = self.shared.clock.last_us();
     }
 
-    pub(super) fn metadata_failed(&mut self, now_ms: u64) {
+    pub(super) fn metadata_failed(&mut self, question: &Question, now_ms: u64) {
         let random = self.random.f64();
-        self.metadata.handle_failure(now_ms, random);
+        self.metadata.handle_failure(question, now_ms, random);
     }
 
     pub(super) fn request_ended(&mut self) {
@@ -708,6 +714,19 @@ impl SenderCore {
             state.partition = Some(partition.clone());
         }
         state
+    }
+}
+
+#[cfg(feature = "simulate")]
+impl SenderCore {
+    /// What must not be, between two turns; for the simulator.
+    pub(crate) fn oddity(&self) -> Option<String> {
+        self.idempotence.as_ref()?;
+        self.partitions.iter().find_map(|state| {
+            let (partition, text) =
+                (state.partition.as_ref()?, state.oddity(self.shared.config.max_in_flight)?);
+            Some(format!("{}-{}: {text}", partition.topic_name(), partition.index()))
+        })
     }
 }
 

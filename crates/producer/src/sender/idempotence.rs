@@ -75,6 +75,9 @@ pub(super) fn sequence_after(sequence: i32, count: u32) -> i32 {
 
 /// IDM-3: whether `a` comes before `b`, by distance modulo 2^31.
 pub(super) fn is_before(a: i32, b: i32) -> bool {
+    if !rules::holds(Rule::SequenceDistance) {
+        return a < b;
+    }
     let distance = (b as u32).wrapping_sub(a as u32) & 0x7fff_ffff;
     distance != 0 && distance < 0x4000_0000
 }

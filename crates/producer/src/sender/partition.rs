@@ -166,7 +166,7 @@ impl PartitionState {
                 // IDM-7: brokers remember five batches; a leader change must not put more than that on the wire.
                 self.bump == Bump::No
                     && is_known
-                    && unsettled < policy.max_in_flight
+                    && (unsettled < policy.max_in_flight || !rules::holds(Rule::FiveInFlight))
                     && (self.identity == policy.identity || !rules::holds(Rule::OthersFinishTheirEpoch))
             }
         }
@@ -357,7 +357,8 @@ impl PartitionState {
     /// Whether the partition can leave its epoch now: nothing of it is on the wire, and what is to be sent again first may
     /// change its stamp.
     pub(super) fn can_leave_epoch(&self) -> bool {
-        !self.unsettled().any(|e| matches!(e.place, Place::OnWire))
+        let is_on_wire = self.unsettled().any(|e| matches!(e.place, Place::OnWire));
+        (!is_on_wire || !rules::holds(Rule::EpochWaits))
             && self.lowest().is_none_or(|lowest| !lowest.is_bound_to_epoch())
     }
 
@@ -369,9 +370,33 @@ impl PartitionState {
 
     /// The next sequence is 0, in this epoch.
     pub(super) fn restart(&mut self, identity: Identity) {
-        self.next_sequence = if self.identity.is_none() { rules::first_sequence() } else { 0 };
+        if self.identity.is_none() {
+            self.next_sequence = rules::first_sequence();
+        } else if rules::holds(Rule::EpochRestarts) {
+            self.next_sequence = 0;
+        }
         self.identity = Some(identity);
         self.last_acked = None;
+    }
+}
+
+#[cfg(feature = "simulate")]
+impl PartitionState {
+    /// What must not be, between two turns of the sender; for the simulator, which asks after each.
+    pub(super) fn oddity(&self, max_in_flight: usize) -> Option<String> {
+        let on_wire = self.unsettled().filter(|e| matches!(e.place, Place::OnWire)).count();
+        if on_wire > max_in_flight {
+            // IDM-7
+            return Some(format!("{on_wire} batches are on their way, and brokers remember {max_in_flight}"));
+        }
+        // IDM-12: nothing is open, and nothing says that there may be a gap. IDM-3, IDM-13
+        let is_at_rest = self.entries.is_empty() && self.bump == Bump::No && self.identity.is_some();
+        (is_at_rest && !self.is_resolved()).then(|| {
+            format!(
+                "all is settled, the next sequence is {}, and {:?} was acknowledged",
+                self.next_sequence, self.last_acked
+            )
+        })
     }
 }
 

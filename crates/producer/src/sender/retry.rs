@@ -22,7 +22,7 @@ pub(super) struct Facts {
     pub(super) may_be_written: bool,
     /// How often it was refused for its sequence while it was the lowest.
     pub(super) resequenced: u32,
-    /// Where the partition's log begins by this answer; -1 if it does not say.
+    /// Where the partition's log begins by this answer; -1 if the broker does not know it.
     pub(super) log_start_offset: i64,
     /// RTY-2: younger than `delivery.timeout.ms`, retries left, and the producer neither closed by force nor failed.
     pub(super) may_retry: bool,

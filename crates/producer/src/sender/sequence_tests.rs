@@ -108,6 +108,21 @@ fn a_broker_that_has_forgotten_the_producer_gets_its_batch_again_from_sequence_0
 }
 
 #[test]
+fn an_answer_that_cannot_say_where_the_log_begins_costs_no_attempt() {
+    // IDM-9: below Produce 5 it never says, so there is nothing to wait for; with few retries that attempt would be missing.
+    let mut world = World::warm(&[("retries", "1")]);
+    world.prime(0);
+    world.links.produce_max = 4;
+    let mut delivery = world.send(0, 1);
+    world.settle();
+    world.answer(1, Answer { log_start_offset: -1, ..Answer::error(ErrorCode::UNKNOWN_PRODUCER_ID) });
+    world.run(500);
+    assert_eq!((world.peek(1)[0].epoch, world.peek(1)[0].sequence), (1, 0));
+    world.serve(1);
+    assert!(acked_at(&mut delivery).is_some());
+}
+
+#[test]
 fn zstd_is_not_sent_to_a_broker_that_would_refuse_it_and_the_producer_goes_on() {
     // ERR-6
     let mut world = World::warm(&[("compression.type", "zstd")]);

@@ -6,7 +6,8 @@
 //!
 //! Asking costs a small request now and then, paced as every refresh (MET-4); a connection is given up only if somebody else leads. The
 //! question does not go to a silent broker, where it would be silent, too: while a leader stands still the others often are silent
-//! themselves, since with acks=all they wait for it to leave the in-sync set. The first that answers is asked.
+//! themselves, since with acks=all they wait for it to leave the in-sync set. The first that answers is asked. And a question that has gone
+//! to a broker which turns out to be silent, or to a bootstrap server that is, does not wait there: it goes to another one.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use tracing::info;
 use super::cluster::Asked;
 use super::core::{Links, SenderCore};
 use super::partition::{PartitionState, Place};
+use crate::rules::{self, Rule};
 
 /// So often in the time after which a broker counts as silent it is looked.
 const LOOKS: u64 = 4;
@@ -35,7 +37,8 @@ impl SenderCore {
         }
         self.next_look_ms = None;
         self.silent.clear();
-        if self.shared.stats.requests_in_flight.load(Ordering::Relaxed) == 0 {
+        let is_asking = self.metadata.is_asking();
+        if self.shared.stats.requests_in_flight.load(Ordering::Relaxed) == 0 && !is_asking {
             return;
         }
         self.next_look_ms = Some(now_ms + (self.silent_after_ms() / LOOKS).max(10));
@@ -45,6 +48,14 @@ impl SenderCore {
         }
         if !self.silent.is_empty() {
             self.metadata.request_refresh();
+        }
+        let unanswered =
+            self.questions.iter().filter(|(node, asked_ms)| self.is_silent(**node, **asked_ms, now_ms));
+        let unanswered: Vec<i32> = unanswered.map(|(node, _)| *node).collect();
+        self.silent.extend(unanswered);
+        let asked_in_vain = self.asked.is_some_and(|node| is_asking && self.silent.contains(&node));
+        if asked_in_vain && !self.nodes.is_subset(&self.silent) && rules::holds(Rule::SilentNotAsked) {
+            self.metadata.ask_another();
         }
     }
 
@@ -75,6 +86,9 @@ impl SenderCore {
     pub(super) fn leave_silent(&mut self, links: &mut dyn Links, now_ms: u64) {
         let snapshot = self.metadata.snapshot().clone();
         let mut left = Vec::new();
+        if !rules::holds(Rule::SilentLeft) {
+            return;
+        }
         for Owing { key, node } in self.owing(now_ms) {
             let Some(partition) = &self.partitions[key].partition else { continue };
             let leader = snapshot.partition(partition.topic_name(), partition.index()).and_then(|p| p.leader);
@@ -90,14 +104,18 @@ impl SenderCore {
 
     /// Partitions with a batch at a broker that has been silent since.
     fn owing(&self, now_ms: u64) -> Vec<Owing> {
-        let silent_after_ms = self.silent_after_ms();
-        let is_silent_since = |at_ms: u64| now_ms.saturating_sub(at_ms) >= silent_after_ms;
         let oldest = |(key, state): (usize, &PartitionState)| {
             let on_wire = state.entries().find(|entry| matches!(entry.place, Place::OnWire))?;
-            let answered_ms = self.ways.get(&on_wire.node).map_or(0, |way| way.last_answer_ms);
-            is_silent_since(on_wire.since_ms.max(answered_ms)).then_some(Owing { key, node: on_wire.node })
+            let is_silent = self.is_silent(on_wire.node, on_wire.since_ms, now_ms);
+            is_silent.then_some(Owing { key, node: on_wire.node })
         };
         self.partitions.iter().enumerate().filter_map(oldest).collect()
+    }
+
+    /// It has owed an answer since then, and has given none at all for too long.
+    fn is_silent(&self, node: i32, since_ms: u64, now_ms: u64) -> bool {
+        let answered_ms = self.ways.get(&node).map_or(0, |way| way.last_answer_ms);
+        now_ms.saturating_sub(since_ms.max(answered_ms)) >= self.silent_after_ms()
     }
 
     fn silent_after_ms(&self) -> u64 {
@@ -164,6 +182,27 @@ mod tests {
             !world.links.disconnects.is_empty()
         });
         assert_eq!((waits.is_some(), world.links.disconnects.as_slice()), (true, &[1][..]));
+    }
+
+    /// ▸ RTY-4: or nobody would hear of the new leader until request.timeout.ms.
+    #[test]
+    fn a_question_that_a_silent_broker_has_goes_to_another_one() {
+        let mut world = World::warm(&[]);
+        world.links.mute.insert(1);
+        world.core.metadata.request_refresh();
+        world.run(200);
+        assert_eq!(world.links.nodes[&1].len(), 1, "the first of those that have nothing to do is asked");
+        world.move_leader("t", 0, 2);
+        let asked = world.cluster.questions.len();
+        world.run(700);
+        assert_eq!(world.cluster.questions.len(), asked);
+        world.run(500);
+        let known = world.shared.metadata.snapshot();
+        assert_eq!((world.cluster.questions.len(), known.leader("t", 0)), (asked + 1, Some(2)));
+        // its answer comes after a newer one, and is none any more
+        world.links.mute.clear();
+        world.settle();
+        assert_eq!(world.shared.metadata.snapshot().version, known.version);
     }
 
     #[test]

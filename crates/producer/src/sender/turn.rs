@@ -82,6 +82,12 @@ impl Turns {
         self.core.start(links);
     }
 
+    /// What must not be, between two turns; for the simulator.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn oddity(&self) -> Option<String> {
+        self.core.oddity()
+    }
+
     /// Does what is due at this moment.
     pub(crate) fn turn(&mut self, links: &mut dyn Links, now_ms: u64) -> Turn {
         self.core.note_ended();

@@ -42,6 +42,8 @@ pub(super) struct ToyLinks {
     /// Their sockets take nothing.
     pub(super) stuck: BTreeSet<i32>,
     pub(super) round_trip_ms: Option<u64>,
+    /// They answer nothing but Produce, and that when the test says so.
+    pub(super) mute: BTreeSet<i32>,
     /// They are ready, and refuse what they are given, as when a connection ends at that moment.
     pub(super) refusing: BTreeSet<i32>,
     max_in_flight: usize,
@@ -140,6 +142,7 @@ impl World {
             disconnects: Vec::new(),
             stuck: BTreeSet::new(),
             round_trip_ms: None,
+            mute: BTreeSet::new(),
             refusing: BTreeSet::new(),
             max_in_flight,
         };
@@ -245,6 +248,7 @@ impl World {
     /// Answers Metadata and InitProducerId requests that wait. True if there were any.
     pub(super) fn answer_small(&mut self) -> bool {
         let nodes: Vec<i32> = self.links.nodes.keys().copied().collect();
+        let nodes = nodes.into_iter().filter(|node| !self.links.mute.contains(node)).collect::<Vec<_>>();
         let mut any = false;
         for node in nodes {
             while let Some(at) = self.links.nodes.get(&node).and_then(|requests| {
