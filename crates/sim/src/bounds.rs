@@ -17,6 +17,9 @@ use crate::plan::{Plan, WorldFault};
 /// Batches of a partition that can be on the wire at once (IDM-7).
 const IN_FLIGHT_MAX: u64 = 5;
 
+/// What it may take beyond the brokers' session until records are written again: an election, a question, a queue that is worked off.
+const STANDSTILL_SLACK_MS: u64 = 7_000;
+
 /// With `request.timeout.ms` above this nothing times out where nothing goes wrong.
 const PATIENT_MS: u64 = 4_000;
 
@@ -30,6 +33,9 @@ pub fn check(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Me
     if plan.has_only_kills() && is_idempotent(plan) && in_flight(plan) == 1 {
         gaps(plan, history, cluster);
     }
+    if plan.has_only_standstills() {
+        standstills(plan, history);
+    }
     if has_one_in_flight(plan) && cluster.losses().is_empty() {
         offsets(history);
     }
@@ -37,11 +43,9 @@ pub fn check(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Me
 
 /// Where nothing goes wrong, nothing is repaired: no retry, no new epoch, and no broker finds a sequence wrong (IDM-2, IDM-6).
 fn repairs(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Metrics) {
-    // A burst over a slow link can take longer than a short timeout.
-    let is_patient = plan.number("request.timeout.ms", 30_000) >= PATIENT_MS;
     // Old brokers refuse a producer that does not begin at 0, and that is put right by a new epoch (IDM-9).
     let is_refused = plan.first_sequence > 0 && plan.cluster.produce_max_version < 9;
-    if !is_patient || is_refused {
+    if !is_patient(plan) || is_refused {
         return;
     }
     let answered = |code: ErrorCode| answers(cluster, code);
@@ -63,8 +67,11 @@ fn repairs(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Metr
 
 /// ACC-23: a topic's batches are refused as too large until its limit is learned, and then no more. Each refusal halves the size, and
 /// at most five batches of a partition are on their way meanwhile. A single record that is too large is refused whatever was learned,
-/// alone and before in batches with others.
+/// alone and before in batches with others. With acks=0 nobody is told, and nothing can be learned.
 fn refusals(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Metrics) {
+    if plan.setting("acks") == Some("0") {
+        return;
+    }
     let largest = plan.number("batch.size", 16_384);
     let mut allowed = 0;
     for topic in &plan.cluster.topics {
@@ -87,7 +94,8 @@ fn refusals(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Met
 }
 
 /// Where nothing goes wrong, brokers refuse nothing but what is too large or too new for them, and nobody waits for long: requests
-/// and records outlive their time only where a burst over a slow link outlasts a short timeout.
+/// and records outlive their time only where a burst over a slow link outlasts a short timeout. Then what was in flight is of unknown
+/// fate, and stays in its epoch (IDM-16); if the batch before it ended unacknowledged, its sequence is refused until it is given up.
 fn outcomes(plan: &Plan, history: &mut History) {
     let known = [
         ErrorCode::REQUEST_TIMED_OUT,
@@ -104,7 +112,9 @@ fn outcomes(plan: &Plan, history: &mut History) {
         && plan.number("max.request.size", 1_048_576) >= 20_000;
     let wrong = history.lives.iter().enumerate().find_map(|(id, life)| {
         let reason = life.told?.reason()?;
+        let is_unknown = matches!(life.told, Some(Told::Unknown { .. }));
         let is_wrong = match reason {
+            Reason::Broker(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) => is_patient(plan) || !is_unknown,
             Reason::Broker(code) => !known.contains(&code),
             Reason::Expired => has_time,
             _ => false,
@@ -116,6 +126,11 @@ fn outcomes(plan: &Plan, history: &mut History) {
     }
 }
 
+/// A burst over a slow link can take longer than a short timeout.
+fn is_patient(plan: &Plan) -> bool {
+    plan.number("request.timeout.ms", 30_000) >= PATIENT_MS
+}
+
 /// IDM-12, with one request in flight: whoever expired leaves its epoch before anybody else is sent, so no broker ever finds a gap.
 fn gaps(plan: &Plan, history: &mut History, cluster: &Cluster) {
     let times = answers(cluster, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
@@ -123,6 +138,19 @@ fn gaps(plan: &Plan, history: &mut History, cluster: &Cluster) {
         history.violation(
             "sequence refused",
             format!("one request in flight, and brokers only died and came back: yet {times} times a sequence was out of order"),
+        );
+    }
+}
+
+/// RTY-4: a broker that stands still is left as soon as the cluster has another leader; nobody waits for `request.timeout.ms`, or until it
+/// goes on.
+fn standstills(plan: &Plan, history: &mut History) {
+    let within_ms = plan.cluster.session_timeout_ms + STANDSTILL_SLACK_MS;
+    let (slowest, by) = history.slowest;
+    if slowest > within_ms {
+        history.violation(
+            "waits for a silent leader",
+            format!("record {by} had its outcome {slowest} ms after it was accepted; its leader stood still, and {within_ms} ms would be fine"),
         );
     }
 }

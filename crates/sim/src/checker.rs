@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use rohrpost::Metrics;
+use rohrpost::{Metrics, Outcome, Reason};
 
 use crate::bounds;
 use crate::cluster::{Cluster, CommittedRecord};
@@ -28,6 +28,7 @@ pub fn check(plan: &Plan, history: &mut History, cluster: &Cluster, metrics: &Me
     let places = read_logs(plan, history, cluster);
     check_outcomes(plan, history, cluster, &places);
     check_counts(plan, history, metrics, &places);
+    check_purged(history);
     bounds::check(plan, history, cluster, metrics);
     if let Err(text) = cluster.check_replicas(true) {
         history.violation("replicas differ", text);
@@ -139,6 +140,26 @@ fn is_twice(found: &[Place]) -> bool {
         .iter()
         .enumerate()
         .any(|(n, place)| found[..n].iter().any(|other| other.incarnation == place.incarnation))
+}
+
+/// FLU-4: what a purge has given back ended by that purge, with the outcome that it said.
+fn check_purged(history: &mut History) {
+    let is_wrong = |(id, outcome): &(Id, Outcome)| {
+        let told = history.lives.get(*id as usize).map(|life| life.told);
+        match (told, outcome) {
+            (Some(None), _) => false, // its handle was dropped
+            (Some(Some(Told::NotWritten { reason, .. })), Outcome::NotWritten)
+            | (Some(Some(Told::Unknown { reason, .. })), Outcome::Unknown) => reason != Reason::Purged,
+            _ => true,
+        }
+    };
+    if let Some((id, outcome)) = history.purged.iter().copied().find(is_wrong) {
+        let told = history.lives.get(id as usize).and_then(|life| life.told);
+        history.violation(
+            "purge report",
+            format!("record {id} was given back as {outcome:?}, and was told {told:?}"),
+        );
+    }
 }
 
 fn check_counts(plan: &Plan, history: &mut History, metrics: &Metrics, places: &BTreeMap<Id, Vec<Place>>) {

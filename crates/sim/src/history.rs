@@ -118,6 +118,8 @@ pub struct History {
     /// Calls that wait, by topic, in the order of their first poll.
     lines: BTreeMap<usize, BTreeSet<u64>>,
     next_ticket: u64,
+    /// When the producer was closed, and the last ticket of a call that had begun by then.
+    closed: Option<(u64, u64)>,
     /// The newest record whose callback ran, by topic and partition.
     last_callback: BTreeMap<(usize, i32), u32>,
     /// What must not have happened.
@@ -126,6 +128,10 @@ pub struct History {
     pub counts: BTreeMap<String, u64>,
     /// The longest time between acceptance and outcome that is fine.
     pub outcome_within_ms: u64,
+    /// What purges have given back.
+    pub purged: Vec<(Id, Outcome)>,
+    /// The longest time between a record's acceptance and its callback, and the record.
+    pub slowest: (u64, Id),
 }
 
 impl History {
@@ -159,12 +165,6 @@ impl History {
         }
     }
 
-    /// Whether records ended without being acknowledged, or may have, before the producer was closed.
-    pub fn given_up(&self) -> bool {
-        let failed = |told: Told| told.reason().is_some_and(|reason| reason != Reason::Closed);
-        self.counts.contains_key("purges") || self.lives.iter().any(|life| life.told.is_some_and(failed))
-    }
-
     /// A record is about to be sent.
     pub fn record(&mut self, topic: usize, partition: Option<i32>, key: Option<u16>, len: usize) -> Id {
         self.lives.push(Life { topic, partition, key, len, accepted: None, told: None, callbacks: None });
@@ -178,8 +178,25 @@ impl History {
         self.next_ticket
     }
 
-    /// The call has ended or was dropped. BUF-4, if it `went_on`: those of its topic that came before have ended.
-    pub fn leave(&mut self, topic: usize, ticket: u64, went_on: bool) {
+    /// The producer is being closed: who waits now ends now.
+    pub fn closes(&mut self, now_ms: u64) {
+        self.closed.get_or_insert((now_ms, self.next_ticket));
+        let waiting = self.lines.values().map(BTreeSet::len).sum::<usize>();
+        self.count_by("calls that waited when the producer was closed", waiting as u64);
+    }
+
+    /// The call has ended or was dropped. BUF-4, if it `went_on`: those of its topic that came before have ended. BUF-6: those that
+    /// waited when the producer was closed have ended at that moment.
+    pub fn leave(&mut self, topic: usize, ticket: u64, went_on: bool, now_ms: u64) {
+        if let Some((closed_ms, last)) = self.closed
+            && ticket <= last
+            && now_ms > closed_ms
+        {
+            let waited_ms = now_ms - closed_ms;
+            let text =
+                format!("a call to topic {topic} waited {waited_ms} ms more after the producer was closed");
+            self.violation("waits beyond close", text);
+        }
         let Some(line) = self.lines.get_mut(&topic) else { return };
         line.remove(&ticket);
         if went_on && line.first().is_some_and(|first| *first < ticket) {
@@ -257,6 +274,9 @@ impl History {
                     format!("the callback of record {id}, the {number}. accepted, ran after that of the {before}. in partition {partition}"),
                 );
             }
+        }
+        if let Some((_, at_ms)) = accepted {
+            self.slowest = self.slowest.max((now_ms.saturating_sub(at_ms), id));
         }
         // ACC-24: in time, whatever happens.
         let within_ms = self.outcome_within_ms;

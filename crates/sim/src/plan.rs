@@ -202,6 +202,17 @@ impl Plan {
         !self.cluster.unclean_elections && self.faults.iter().all(is_kill)
     }
 
+    /// Brokers stand still, one at a time, and nothing else goes wrong.
+    pub fn has_only_standstills(&self) -> bool {
+        let end_ms = |fault: &PlannedFault| match fault.what {
+            WorldFault::Cluster(Fault::Pause { ms, .. }) => Some(fault.at_ms + ms),
+            _ => None,
+        };
+        let is_alone = |pair: &[PlannedFault]| end_ms(&pair[0]).is_some_and(|end_ms| end_ms < pair[1].at_ms);
+        let is_known = self.topics.len() == self.cluster.topics.len();
+        is_known && self.faults.last().and_then(end_ms).is_some() && self.faults.windows(2).all(is_alone)
+    }
+
     /// For so long the client's process stands still, all in all.
     pub fn pauses_ms(&self) -> u64 {
         let pause = |fault: &PlannedFault| match fault.what {
@@ -259,7 +270,8 @@ impl Maker {
         let brokers = if self.one_in(8) { self.rng.i32(4..=5) } else { 3 };
         let mut cluster = self.cluster(brokers);
         let mut topics: Vec<String> = cluster.topics.iter().map(|topic| topic.name.clone()).collect();
-        let (is_quiet, only_kills) = (seed.is_multiple_of(SPECIAL), seed % SPECIAL == SPECIAL / 2);
+        let kind = Kind::of(seed);
+        let (is_quiet, only_kills) = (matches!(kind, Kind::Quiet | Kind::Narrow), kind == Kind::Kills);
         if !is_quiet && self.one_in(3) {
             topics.push("made".into());
         }
@@ -270,7 +282,7 @@ impl Maker {
             write_max: if self.one_in(6) { self.rng.usize(700..6000) } else { 1 << 20 },
         };
         let mut settings = self.settings();
-        let users = self.users(&cluster, topics.len(), heal_ms);
+        let mut users = self.users(&cluster, topics.len(), heal_ms);
         let mut faults = self.faults(&cluster, heal_ms);
         if is_quiet {
             faults.clear();
@@ -279,7 +291,35 @@ impl Maker {
             (cluster.unclean_elections, settings) = (false, one_in_flight(settings));
             faults = self.kills(&cluster, heal_ms);
         }
-        let ending = match self.rng.u32(0..10) {
+        if kind == Kind::Narrow {
+            settings = patient();
+            topics.truncate(1);
+            cluster.topics.truncate(1);
+            (cluster.topics[0].partitions, cluster.topics[0].max_message_bytes) = (1, 2_500);
+            for user in &mut users {
+                (user.topics, user.partition) = (vec![0], Partition::Sticky);
+                (user.burst, user.sizes, user.large_permille) = (400.min(user.records), (4, 400), 0);
+                (user.window, user.flush_every) = (1_000, 0);
+            }
+        }
+        if kind == Kind::Standstill {
+            (cluster.unclean_elections, settings) = (false, patient());
+            for topic in &mut cluster.topics {
+                (topic.replication_factor, topic.min_insync_replicas, topic.max_message_bytes) =
+                    (3, 2, 1_048_588);
+            }
+            faults = self.standstills(&cluster, heal_ms);
+            topics.truncate(cluster.topics.len());
+            for user in &mut users {
+                user.topics.retain(|topic| *topic < topics.len());
+                if user.topics.is_empty() {
+                    user.topics.push(0);
+                }
+                user.purge_every = 0;
+                user.styles = vec![Style::Callback];
+            }
+        }
+        let mut ending = match self.rng.u32(0..10) {
             0 => Ending::Drop,
             1 => Ending::CloseAt { at_ms: self.rng.u64(20_000..heal_ms), timeout_ms: None },
             2 => {
@@ -289,6 +329,20 @@ impl Maker {
             3 => Ending::Close { timeout_ms: Some(self.rng.u64(0..3000)) },
             _ => Ending::Close { timeout_ms: None },
         };
+        if kind == Kind::Closing {
+            settings = patient();
+            settings.extend([("batch.size", "4096".into()), ("buffer.memory", "20000".into())]);
+            let at_ms = self.rng.u64(10_000..heal_ms - 25_000);
+            let pause = |node| Fault::Pause { node, ms: 20_000 };
+            let pauses = (1..=cluster.brokers).map(pause);
+            faults = pauses.map(|fault| PlannedFault { at_ms, what: WorldFault::Cluster(fault) }).collect();
+            ending = Ending::CloseAt { at_ms: at_ms + self.rng.u64(8_000..15_000), timeout_ms: None };
+            for user in &mut users {
+                (user.burst, user.window, user.flush_every, user.purge_every) = (20, 1_000, 0, 0);
+                user.pause_ms = (heal_ms - user.start_ms) / u64::from(user.records / user.burst + 1);
+                user.styles = vec![Style::Name, Style::Handle, Style::Callback, Style::Permit];
+            }
+        }
         let first_sequence = if self.one_in(6) { i32::MAX - self.rng.i32(0..200) } else { 0 };
         Plan { seed, settings, cluster, topics, latency, users, faults, heal_ms, ending, first_sequence }
     }
@@ -447,6 +501,20 @@ impl Maker {
         faults
     }
 
+    /// One broker after the other stands still, each for longer than anybody should wait for it.
+    fn standstills(&mut self, cluster: &ClusterConfig, heal_ms: u64) -> Vec<PlannedFault> {
+        let mut at_ms = self.rng.u64(2_000..5_000);
+        let mut faults = Vec::new();
+        while at_ms + STANDSTILL_MS.1 < heal_ms {
+            let (node, ms) =
+                (self.rng.i32(1..=cluster.brokers), self.rng.u64(STANDSTILL_MS.0..STANDSTILL_MS.1));
+            faults.push(PlannedFault { at_ms, what: WorldFault::Cluster(Fault::Pause { node, ms }) });
+            // the in-sync sets are whole again before the next
+            at_ms += ms + self.rng.u64(6_000..9_000);
+        }
+        faults
+    }
+
     fn fault(
         &mut self,
         kind: u32,
@@ -584,8 +652,38 @@ impl Maker {
     }
 }
 
-/// Of so many seeds, in one nothing goes wrong, and in one brokers' processes die and nothing else.
-const SPECIAL: u64 = 16;
+/// What kind of world a seed means. The simple ones show what a producer does beyond what it must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Anything may go wrong.
+    Any,
+    /// Nothing goes wrong.
+    Quiet,
+    /// The same, and batches are larger than their topics allow, but no record is (ACC-23).
+    Narrow,
+    /// Brokers' processes die and come back, and nothing else happens.
+    Kills,
+    /// The producer is closed while all brokers stand still and calls wait for room (BUF-6).
+    Closing,
+    /// Brokers stand still for long, one after the other, and nothing else happens (RTY-4).
+    Standstill,
+}
+
+impl Kind {
+    fn of(seed: u64) -> Kind {
+        match seed % 64 {
+            16 => Kind::Narrow,
+            0 | 32 | 48 => Kind::Quiet,
+            8 | 24 | 40 | 56 => Kind::Kills,
+            12 | 44 => Kind::Standstill,
+            20 | 52 => Kind::Closing,
+            _ => Kind::Any,
+        }
+    }
+}
+
+/// How long a broker stands still where nothing else happens, at least and at most.
+const STANDSTILL_MS: (u64, u64) = (21_000, 26_000);
 
 /// Kinds of faults that `Maker::fault` knows.
 const KINDS: u32 = 44;
@@ -596,6 +694,11 @@ fn one_in_flight(mut settings: Vec<(&'static str, String)>) -> Vec<(&'static str
     settings.retain(|(key, _)| !replaced.contains(key));
     settings.push(("max.in.flight.requests.per.connection", "1".into()));
     settings
+}
+
+/// The defaults, and an open ear.
+fn patient() -> Vec<(&'static str, String)> {
+    vec![("metadata.max.age.ms", "20000".into())]
 }
 
 /// What all wall clocks show when a world begins.

@@ -9,7 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rohrpost::{
-    CloseReport, Delivery, ErrorCode, Outcome, Producer, Reason, Record, Refusal, SendError, Topic,
+    CloseReport, Delivery, ErrorCode, Outcome, Producer, PurgeReport, Reason, Record, Refusal, SendError,
+    Topic,
 };
 
 use crate::cluster::Fault;
@@ -155,12 +156,29 @@ impl User {
                 let (queued, in_flight) = (self.rng.bool(), self.rng.bool());
                 self.stage.trace.note("purge", u64::from(queued), u64::from(in_flight), String::new);
                 self.stage.history.borrow_mut().count("purges");
-                producer.purge(queued, in_flight);
+                let report = producer.purge(queued, in_flight);
+                if let Some(report) = self.may_cancel(report).await {
+                    self.purged(&report);
+                }
             }
             if every(self.plan.ask_every) {
                 let topic = self.topic();
                 let _ = self.may_cancel(producer.partitions_for(&self.stage.topics[topic].clone())).await;
             }
+        }
+    }
+
+    /// FLU-4: what a purge hands back is what it has dropped.
+    fn purged(&self, report: &PurgeReport) {
+        let (dropped, back) = (report.not_written + report.unknown, report.undelivered.len() as u64);
+        if back > dropped {
+            self.stage.violation("purge counts", format!("{back} records are given back, {report:?}"));
+        }
+        for undelivered in &report.undelivered {
+            let Some(id) = undelivered.record().value_bytes().and_then(|value| id_of(value)) else {
+                continue;
+            };
+            self.stage.history.borrow_mut().purged.push((id, undelivered.outcome()));
         }
     }
 
@@ -345,8 +363,7 @@ impl User {
         self.stage.history.borrow_mut().count("flushes");
         self.stage.take_callbacks();
         let reported = report.acked + report.handed_over + report.not_written + report.unknown;
-        // Records that joined a batch which it waits for count, too.
-        if reported < pending {
+        if reported != pending {
             self.stage.violation("flush counts", format!("{pending} records were pending, {report:?}"));
         }
         // FLU-1
@@ -430,7 +447,8 @@ impl Line {
         }
         let result = future.await;
         if let Some(ticket) = self.ticket.take() {
-            self.stage.history.borrow_mut().leave(self.topic, ticket, result.is_ok());
+            let now_ms = self.stage.clock.now_ms();
+            self.stage.history.borrow_mut().leave(self.topic, ticket, result.is_ok(), now_ms);
         }
         result
     }
@@ -439,7 +457,8 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.stage.history.borrow_mut().leave(self.topic, ticket, false);
+            let now_ms = self.stage.clock.now_ms();
+            self.stage.history.borrow_mut().leave(self.topic, ticket, false, now_ms);
         }
     }
 }
@@ -453,6 +472,20 @@ async fn probe(stage: &Rc<Stage>, plan: &Plan, producer: &Producer) {
     };
     let begin_ms = plan.heal_ms + RECOVERY_MS;
     stage.clock.sleep(begin_ms.saturating_sub(stage.clock.now_ms())).await;
+    // What stands before them goes first: with tiny batches, one record in each request. A record that joined a batch of it would have its
+    // age, and could expire with it.
+    let begin_ms = stage.clock.now_ms();
+    // A connection may have died unnoticed.
+    let soon_ms = PROBE_MS + plan.number("request.timeout.ms", 30_000);
+    let pending = producer.metrics().records_pending;
+    let _ = producer.flush().await;
+    let took_ms = stage.clock.now_ms() - begin_ms;
+    if took_ms > soon_ms + pending * ROUND_MS {
+        let text = format!(
+            "long after all is well {pending} records are pending, and it takes {took_ms} ms until they are not"
+        );
+        stage.violation("stuck", text);
+    }
     let mut sent = Vec::new();
     for (number, topic) in plan.cluster.topics.iter().enumerate().filter(|(_, topic)| !deleted(&topic.name)) {
         for partition in 0..topic.partitions {
@@ -480,16 +513,14 @@ async fn probe(stage: &Rc<Stage>, plan: &Plan, producer: &Producer) {
         }
     }
     let begin_ms = stage.clock.now_ms();
-    // What stands before them goes first: with tiny batches, one record in each request.
-    let before_ms = producer.metrics().records_pending * ROUND_MS;
+    let soon_ms = soon_ms + sent.len() as u64 * ROUND_MS;
     for (name, id, delivery) in sent {
         let told = Told::of(&delivery.await, stage.acks_none);
         stage.told(id, told);
         let took_ms = stage.clock.now_ms() - begin_ms;
         let is_told_why = told.reason() == Some(Reason::Broker(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE));
         let goes_on = matches!(told, Told::Acked { .. } | Told::HandedOver { .. }) || is_told_why;
-        // A connection may have died unnoticed.
-        if !goes_on || took_ms > PROBE_MS + plan.number("request.timeout.ms", 30_000) + before_ms {
+        if !goes_on || took_ms > soon_ms {
             stage.violation("stuck", format!("{name}, long after all is well: {told:?} after {took_ms} ms"));
         }
     }
@@ -528,6 +559,7 @@ pub async fn end(stage: Rc<Stage>, plan: Rc<Plan>) {
     let pending = producer.metrics().records_pending;
     let timeout = timeout.map_or(Duration::MAX, Duration::from_millis);
     stage.trace.note("close", pending, 0, || format!("{pending} records are pending, {timeout:?}"));
+    stage.history.borrow_mut().closes(stage.clock.now_ms());
     let report = producer.close(timeout).await;
     drop(producer);
     stage.producer.borrow_mut().take();
@@ -537,11 +569,11 @@ pub async fn end(stage: Rc<Stage>, plan: Rc<Plan>) {
     if reported != pending {
         stage.violation("close counts", format!("{pending} records were pending, {report:?}"));
     }
-    // What was given up on before the close and is told after it, in its order (CMPL-3), has given its memory back: only counted.
+    // What was purged before the close and is told after it, in its order (CMPL-3), is in the purge's report: only counted.
     let lost = report.undelivered.len() as u64;
     let failed = report.not_written + report.unknown;
-    let given_up = stage.history.borrow().given_up();
-    if lost > failed || lost < failed && !given_up {
+    let has_purged = stage.history.borrow().counts.contains_key("purges");
+    if lost > failed || lost < failed && !has_purged {
         stage.violation(
             "undelivered records",
             format!("{lost} are given back, {} not written, {} unknown", report.not_written, report.unknown),

@@ -95,6 +95,8 @@ struct World<'a> {
     wall_offset_ms: i64,
     next_fault: usize,
     is_healed: bool,
+    /// The sender's state was odd once; that is told once.
+    is_odd: bool,
     counts: BTreeMap<String, u64>,
 }
 
@@ -156,6 +158,7 @@ impl<'a> World<'a> {
             wall_offset_ms: 0,
             next_fault: 0,
             is_healed: false,
+            is_odd: false,
             counts: BTreeMap::new(),
         })
     }
@@ -186,7 +189,7 @@ impl<'a> World<'a> {
     fn limit_ms(&self) -> u64 {
         let config = self.stage.producer.borrow().as_ref().map(|producer| {
             let config = producer.config();
-            config.delivery_timeout_ms + config.max_block_ms.min(120_000) + config.request_timeout_ms
+            2 * config.delivery_timeout_ms + config.max_block_ms.min(120_000) + config.request_timeout_ms
         });
         self.plan.heal_ms + config.unwrap_or_default() + RECOVERY_MS + 2 * user::PROBE_MS
     }
@@ -327,6 +330,10 @@ impl<'a> World<'a> {
         }
         if let Some(text) = self.sender.went_back() {
             self.stage.history.borrow_mut().violation("older metadata", text);
+        }
+        if let Some(text) = self.sender.oddity().filter(|_| !self.is_odd) {
+            self.is_odd = true;
+            self.stage.history.borrow_mut().violation("odd state", text);
         }
         self.stage.take_callbacks();
     }

@@ -10,7 +10,7 @@ use rohrpost_protocol::messages::{
 use rohrpost_protocol::{ApiKey, Decoder, ErrorCode, Message, VersionRange};
 
 use super::requests::{Head, Outcome};
-use super::{Action, Cluster, LISTENER};
+use super::{Action, Cluster, LISTENER, TopicSpec};
 
 impl Cluster {
     pub(super) fn api_versions(&mut self, node: i32, head: Head, frame: &[u8]) -> Outcome {
@@ -58,7 +58,9 @@ impl Cluster {
         if self.config.auto_create_topics {
             for name in model::missing_topics(&request, head.version, &image) {
                 let at_ms = self.now_ms + self.within(self.config.metadata_delay_ms);
-                self.timers.order(at_ms, Action::Create { name: name.to_owned() });
+                // M6: like the broker's default, under the name that was asked for
+                let spec = Box::new(TopicSpec { name: name.to_owned(), ..TopicSpec::default() });
+                self.timers.order(at_ms, Action::Create { spec });
             }
         }
         let mut response = model::metadata_response(&request, head.version, &image, LISTENER, node, None);

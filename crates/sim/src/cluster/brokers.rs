@@ -10,7 +10,7 @@ use rohrpost_log::{DirHealth, Fault as DiskFault, Log, LogConfig, MemoryStorage,
 use super::controller::Topic;
 use super::replica::{FetchState, Replica};
 use super::requests::Connection;
-use super::{Action, Cluster, Event, Fault, Key, OrderedError};
+use super::{Action, Cluster, Event, Fault, Key, OrderedError, TopicSpec};
 
 /// The data directory on each broker's disk.
 const DATA: &str = "data";
@@ -312,10 +312,8 @@ impl Cluster {
 
     fn create_again(&mut self, name: &str) {
         let spec = self.topics.iter().rev().map(|topic| &topic.spec).find(|spec| spec.name == name).cloned();
-        match spec {
-            Some(spec) => self.create_topic(&spec),
-            None => self.create_asked(name),
-        }
+        let like_default = || TopicSpec { name: name.to_owned(), ..TopicSpec::default() };
+        self.create_topic(&spec.unwrap_or_else(like_default));
     }
 
     fn interrupt(&mut self, node: i32, until_ms: u64, what: impl FnOnce(&mut Broker) -> &mut u64) {
@@ -347,8 +345,10 @@ impl Cluster {
         let life = broker.life;
         if broker.is_heard(now_ms) {
             broker.silence += 1;
+            // C8: a process that stood still when it was to register does so now, though the controller may take its predecessor for alive
+            let is_new = broker.registered_life != Some(life);
             let at_ms = now_ms + self.within(HEARD_MS);
-            if !self.image.is_alive(node) {
+            if is_new || !self.image.is_alive(node) {
                 self.timers.order(at_ms, Action::Register { node, life });
             }
         }

@@ -12,6 +12,8 @@ use super::{Action, Cluster, CommittedRecord, Key, LISTENER, Loss, TopicSpec};
 
 /// The topic setting that a fault changes.
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+/// When somebody whose topic could not be created asks again.
+const CREATE_AGAIN_MS: u64 = 1_000;
 
 /// One topic; of a name that was created again, one for each time.
 #[derive(Debug)]
@@ -94,9 +96,15 @@ impl Cluster {
         }
     }
 
-    /// Creates a topic, unless one of its name is there. Its replicas lie on neighbouring brokers, from a random one on.
+    /// Creates a topic, unless one of its name is there. Its replicas lie on neighbouring brokers, from a random one on. While all brokers
+    /// are fenced nothing is created (C3), and whoever wants the topic asks again.
     pub(super) fn create_topic(&mut self, spec: &TopicSpec) {
         if self.image.topic(&spec.name).is_some() {
+            return;
+        }
+        if (1..=self.config.brokers).all(|node| !self.image.is_alive(node)) {
+            let again = Action::Create { spec: Box::new(spec.clone()) };
+            self.timers.order(self.now_ms + CREATE_AGAIN_MS, again);
             return;
         }
         let id = Uuid(self.rng.u128(1..).to_be_bytes());
@@ -118,11 +126,6 @@ impl Cluster {
         self.add_partitions(id, partitions);
     }
 
-    /// M6: like [`TopicSpec::default`], under the name that a client asked for.
-    pub(super) fn create_asked(&mut self, name: &str) {
-        self.create_topic(&TopicSpec { name: name.to_owned(), ..TopicSpec::default() });
-    }
-
     fn add_partitions(&mut self, id: Uuid, count: i32) {
         let Some(topic) = self.image.topic_by_id(id) else { return };
         let mut topic = TopicImage::clone(topic);
@@ -131,8 +134,13 @@ impl Cluster {
         let first = self.rng.i32(0..brokers);
         for index in 0..count {
             known.partitions.push(Truth::default());
-            let replicas: Vec<i32> = (0..factor).map(|i| (first + index + i) % brokers + 1).collect();
-            // C3
+            let mut replicas: Vec<i32> = (0..factor).map(|i| (first + index + i) % brokers + 1).collect();
+            // C3: the first replica is on a broker that is not fenced
+            if !replicas.iter().any(|node| self.image.is_alive(*node))
+                && let Some(alive) = (1..=brokers).find(|node| self.image.is_alive(*node))
+            {
+                replicas[0] = alive;
+            }
             let isr: Vec<i32> = replicas.iter().copied().filter(|node| self.image.is_alive(*node)).collect();
             topic.partitions.push(PartitionImage {
                 leader: isr.first().copied().unwrap_or(NO_LEADER),

@@ -271,8 +271,8 @@ enum Action {
     Wake { node: i32 },
     /// A dead broker's process is started.
     Start { node: i32 },
-    /// A topic is created that a client asked for.
-    Create { name: String },
+    /// A topic is created that a client asked for, or that could not be created before.
+    Create { spec: Box<TopicSpec> },
     /// Page caches are written.
     Sync,
 }
@@ -423,7 +423,7 @@ impl Cluster {
             Action::Unblock { node, connection, request } => self.unblock(node, connection, request),
             Action::Wake { node } => self.wake(node),
             Action::Start { node } => self.start(node, false),
-            Action::Create { name } => self.create_asked(&name),
+            Action::Create { spec } => self.create_topic(&spec),
             Action::Sync => self.sync(),
         }
     }

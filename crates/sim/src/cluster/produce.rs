@@ -57,6 +57,8 @@ enum Step {
         appended: Appended,
         key: Key,
         status: Option<ErrorCode>,
+        /// Once it is committed, the answer says that it had been there before (IDM-10).
+        is_repeated: bool,
     },
     Failed(AppendFailure),
 }
@@ -194,8 +196,10 @@ impl Cluster {
             return Step::Failed(code.into());
         }
         let mut step = self.append(node, key, batch, acks, version);
-        if let (Some((code, true)), Step::Appended { status, .. }) = (ordered, &mut step) {
+        if let (Some((code, true)), Step::Appended { status, is_repeated, .. }) = (ordered, &mut step) {
             match code {
+                // whoever says that a batch was there before has committed it: this is acks=all
+                ErrorCode::DUPLICATE_SEQUENCE_NUMBER => *is_repeated = true,
                 // these keep the offset (W5, R33)
                 ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => {
                     *status = Some(code)
@@ -252,7 +256,7 @@ impl Cluster {
                     log_start_offset: info.log_start_offset,
                 };
                 let status = (acks != ACKS_ALL).then_some(ErrorCode::NONE);
-                Step::Appended { appended, key, status }
+                Step::Appended { appended, key, status, is_repeated: false }
             }
             Err(error) => {
                 let log_start = log.log_start_offset();
@@ -287,6 +291,7 @@ impl Cluster {
         for item in waiting.items() {
             self.count(ApiKey::Produce, item.code());
         }
+        self.note_errors(node, &waiting);
         let Waiting { head, acks, topics, .. } = &waiting;
         if *acks == 0 {
             // N13
@@ -332,6 +337,24 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    fn note_errors(&mut self, node: i32, waiting: &Waiting) {
+        if self.story.is_none() {
+            return;
+        }
+        for topic in &waiting.topics {
+            let name = match self.by_id.get(&topic.id) {
+                Some(number) => self.topics[*number].spec.name.clone(),
+                None if topic.name.is_empty() => topic.id.to_string(),
+                None => topic.name.clone(),
+            };
+            for item in topic.partitions.iter().filter(|item| item.code().is_error()) {
+                self.note(|| format!("broker {node} refuses {name}-{}: {}", item.index, item.code().name()));
+            }
+        }
+    }
+}
+
 impl Waiting {
     fn items(&self) -> impl Iterator<Item = &Item> {
         self.topics.iter().flat_map(|topic| &topic.partitions)
@@ -354,7 +377,7 @@ impl Waiting {
     pub(super) fn observe(&mut self, of: Key, committed: Committed) -> u64 {
         let mut deposed = 0;
         for item in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-            if let Step::Appended { appended, key, status: status @ None } = &mut item.step
+            if let Step::Appended { appended, key, status: status @ None, .. } = &mut item.step
                 && *key == of
             {
                 *status = committed.status_of(appended.required_offset);
@@ -368,6 +391,9 @@ impl Waiting {
 impl Item {
     fn code(&self) -> ErrorCode {
         match &self.step {
+            Step::Appended { status: Some(ErrorCode::NONE), is_repeated: true, .. } => {
+                ErrorCode::DUPLICATE_SEQUENCE_NUMBER
+            }
             // W5: what still waits has timed out
             Step::Appended { status, .. } => status.unwrap_or(ErrorCode::REQUEST_TIMED_OUT),
             Step::Failed(failure) => failure.code,
@@ -377,6 +403,10 @@ impl Item {
 
     fn response(&self) -> PartitionProduceResponse<'_> {
         match &self.step {
+            Step::Appended { appended, is_repeated: true, status: Some(ErrorCode::NONE), .. } => {
+                let response = model::appended_response(self.index, appended, self.code());
+                PartitionProduceResponse { base_offset: -1, ..response }
+            }
             Step::Appended { appended, .. } => model::appended_response(self.index, appended, self.code()),
             Step::Failed(failure) => model::failed_response(self.index, failure),
             Step::Append(..) => unreachable!("every batch was appended or has failed"),
