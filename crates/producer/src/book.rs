@@ -12,6 +12,9 @@ struct Callbacks;
 #[doc = include_str!("../../../docs/mock-producer.md")]
 struct MockProducer;
 
+#[doc = include_str!("../../../docs/metrics.md")]
+struct Metrics;
+
 #[doc = include_str!("../../../docs/outcomes.md")]
 struct Outcomes;
 
