@@ -183,6 +183,8 @@ mod once {
 #[cfg(all(test, any(tsan, asan)))]
 mod canary {
     use std::hint::black_box;
+    #[cfg(tsan)]
+    use std::sync::atomic::Ordering;
 
     /// A counter that two threads change with nothing between them.
     #[cfg(tsan)]
@@ -197,12 +199,19 @@ mod canary {
     #[test]
     #[allow(unsafe_code)]
     fn a_race_is_reported() {
-        let count = Unguarded(0.into());
+        let (count, running) = (Unguarded(0.into()), std::sync::atomic::AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                let count = &count;
-                // SAFETY: none, on purpose.
-                scope.spawn(move || (0..1000).for_each(|_| unsafe { *black_box(count).0.get() += 1 }));
+                let (count, running) = (&count, &running);
+                scope.spawn(move || {
+                    // Both at a time, and nothing that orders them: a thread's end may be ordered before another's beginning.
+                    running.fetch_add(1, Ordering::Relaxed);
+                    while running.load(Ordering::Relaxed) < 2 {
+                        std::thread::yield_now();
+                    }
+                    // SAFETY: none, on purpose.
+                    (0..1000).for_each(|_| unsafe { *black_box(count).0.get() += 1 });
+                });
             }
         });
     }
