@@ -220,7 +220,9 @@ mod canary {
     #[test]
     #[allow(unsafe_code)]
     fn a_use_after_free_is_reported() {
-        let freed = { &raw const *Box::new(7_u64) };
+        let owner = Box::new(7_u64);
+        let freed = &raw const *owner;
+        drop(owner);
         // SAFETY: none, on purpose.
         black_box(unsafe { *black_box(freed) });
     }
