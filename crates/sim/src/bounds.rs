@@ -17,7 +17,7 @@ use crate::plan::{Plan, WorldFault};
 /// Batches of a partition that can be on the wire at once (IDM-7).
 const IN_FLIGHT_MAX: u64 = 5;
 
-/// What it may take beyond the brokers' session until records are written again: an election, a question, a queue that is worked off.
+/// What it may take beyond the brokers' session until the first record is written again: an election, a question, connections.
 const STANDSTILL_SLACK_MS: u64 = 7_000;
 
 /// With `request.timeout.ms` above this nothing times out where nothing goes wrong.
@@ -146,11 +146,13 @@ fn gaps(plan: &Plan, history: &mut History, cluster: &Cluster) {
 /// goes on.
 fn standstills(plan: &Plan, history: &mut History) {
     let within_ms = plan.cluster.session_timeout_ms + STANDSTILL_SLACK_MS;
-    let (slowest, by) = history.slowest;
-    if slowest > within_ms {
+    let (silence_ms, id) = history.longest_silence;
+    if silence_ms > within_ms {
         history.violation(
             "waits for a silent leader",
-            format!("record {by} had its outcome {slowest} ms after it was accepted; its leader stood still, and {within_ms} ms would be fine"),
+            format!(
+                "the partition of record {id} told nothing for {silence_ms} ms; its leader stood still, and {within_ms} ms would be fine"
+            ),
         );
     }
 }

@@ -130,8 +130,10 @@ pub struct History {
     pub outcome_within_ms: u64,
     /// What purges have given back.
     pub purged: Vec<(Id, Outcome)>,
-    /// The longest time between a record's acceptance and its callback, and the record.
-    pub slowest: (u64, Id),
+    /// The longest time in which a partition had a record without outcome and told none, and the record that ended it.
+    pub longest_silence: (u64, Id),
+    /// When a callback of the partition ran last, by topic and partition.
+    last_outcome_ms: BTreeMap<(usize, i32), u64>,
 }
 
 impl History {
@@ -275,8 +277,10 @@ impl History {
                 );
             }
         }
-        if let Some((_, at_ms)) = accepted {
-            self.slowest = self.slowest.max((now_ms.saturating_sub(at_ms), id));
+        if let (Some((_, at_ms)), Some(partition)) = (accepted, told.partition()) {
+            let before_ms = self.last_outcome_ms.insert((topic, partition), now_ms).unwrap_or_default();
+            let silence_ms = now_ms.saturating_sub(at_ms.max(before_ms));
+            self.longest_silence = self.longest_silence.max((silence_ms, id));
         }
         // ACC-24: in time, whatever happens.
         let within_ms = self.outcome_within_ms;

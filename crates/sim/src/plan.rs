@@ -332,6 +332,7 @@ impl Maker {
         if kind == Kind::Closing {
             settings = patient();
             settings.extend([("batch.size", "4096".into()), ("buffer.memory", "20000".into())]);
+            cluster.unclean_elections = false;
             let at_ms = self.rng.u64(10_000..heal_ms - 25_000);
             let pause = |node| Fault::Pause { node, ms: 20_000 };
             let pauses = (1..=cluster.brokers).map(pause);

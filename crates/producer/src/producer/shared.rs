@@ -255,6 +255,11 @@ impl Commands {
         self.is_waiting.swap(false, Ordering::AcqRel).then(|| std::mem::take(&mut *self.waiting.lock()))
     }
 
+    /// Somebody has called `close`, and the sender has not heard of it.
+    pub(crate) fn wants_close(&self) -> bool {
+        self.is_waiting.load(Ordering::Acquire) && self.waiting.lock().close.is_some()
+    }
+
     pub(crate) fn purge(&self, sender: &SenderWake, queued: bool, in_flight: bool) -> Purge {
         let mut waiting = self.waiting.lock();
         let new = || PurgeWish { queued: false, in_flight: false, coming: Arc::default() };

@@ -158,6 +158,8 @@ pub(crate) struct SenderCore {
     /// Brokers that have a question of ours and have answered none since, with its time; and the one that was asked last.
     pub(super) questions: BTreeMap<i32, u64>,
     pub(super) asked: Option<i32>,
+    /// Brokers that have batches to get and no connection yet, with the time since when.
+    pub(super) unready: BTreeMap<i32, u64>,
 }
 
 impl SenderCore {
@@ -196,6 +198,7 @@ impl SenderCore {
             silent: BTreeSet::new(),
             questions: BTreeMap::new(),
             asked: None,
+            unready: BTreeMap::new(),
             shared,
         }
     }
@@ -460,9 +463,19 @@ impl SenderCore {
                 self.metadata.request_refresh();
             }
         }
+        if !self.unready.is_empty() {
+            self.unready.retain(|node, _| nodes.contains(node));
+        }
         for node in nodes {
             if !links.ready(node, now_ms) {
+                if !links.is_connected(node) {
+                    self.unready.entry(node).or_insert(now_ms); // RTY-4
+                    self.look_later(now_ms);
+                }
                 continue;
+            }
+            if !self.unready.is_empty() {
+                self.unready.remove(&node);
             }
             let mut drained = std::mem::take(&mut self.drained);
             let gate = GateView { partitions: &self.partitions, held: &self.halts.held, policy };

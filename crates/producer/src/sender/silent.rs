@@ -7,7 +7,8 @@
 //! Asking costs a small request now and then, paced as every refresh (MET-4); a connection is given up only if somebody else leads. The
 //! question does not go to a silent broker, where it would be silent, too: while a leader stands still the others often are silent
 //! themselves, since with acks=all they wait for it to leave the in-sync set. The first that answers is asked. And a question that has gone
-//! to a broker which turns out to be silent, or to a bootstrap server that is, does not wait there: it goes to another one.
+//! to a broker which turns out to be silent, or to a bootstrap server that is, does not wait there: it goes to another one. A leader that a
+//! connection cannot be made to for as long counts as silent, too: a process that stands still takes connections and says nothing.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -38,13 +39,19 @@ impl SenderCore {
         self.next_look_ms = None;
         self.silent.clear();
         let is_asking = self.metadata.is_asking();
-        if self.shared.stats.requests_in_flight.load(Ordering::Relaxed) == 0 && !is_asking {
+        if self.shared.stats.requests_in_flight.load(Ordering::Relaxed) == 0
+            && !is_asking
+            && self.unready.is_empty()
+        {
             return;
         }
-        self.next_look_ms = Some(now_ms + (self.silent_after_ms() / LOOKS).max(10));
+        self.look_later(now_ms);
         // with one broker there is nobody else to ask, or to go to
         if self.metadata.snapshot().brokers.len() > 1 {
             self.silent = self.owing(now_ms).into_iter().map(|owing| owing.node).collect();
+            let unready = self.unready.iter().filter(|(node, since)| self.is_silent(**node, **since, now_ms));
+            let unready: Vec<i32> = unready.map(|(node, _)| *node).collect();
+            self.silent.extend(unready);
         }
         if !self.silent.is_empty() {
             self.metadata.request_refresh();
@@ -57,6 +64,12 @@ impl SenderCore {
         if asked_in_vain && !self.nodes.is_subset(&self.silent) && rules::holds(Rule::SilentNotAsked) {
             self.metadata.ask_another();
         }
+    }
+
+    /// There is something to look for.
+    pub(super) fn look_later(&mut self, now_ms: u64) {
+        let at_ms = now_ms + (self.silent_after_ms() / LOOKS).max(10);
+        self.next_look_ms.get_or_insert(at_ms);
     }
 
     /// MET-10, but for silent brokers. An error says what to do while there is none.
@@ -203,6 +216,24 @@ mod tests {
         world.links.mute.clear();
         world.settle();
         assert_eq!(world.shared.metadata.snapshot().version, known.version);
+    }
+
+    /// ▸ RTY-4: nothing of it is on its way, so nothing ends that would ask for metadata.
+    #[test]
+    fn a_leader_to_which_no_connection_comes_about_is_not_waited_for() {
+        let mut world = World::warm(&[]);
+        world.links.down.insert(1);
+        let mut delivery = world.send(0, 1);
+        world.settle();
+        world.move_leader("t", 0, 2);
+        let next_ms = world.pass().next_ms;
+        assert!(next_ms.is_some_and(|at| at <= world.now_ms() + 250), "{next_ms:?}");
+        world.run(900);
+        assert_eq!(world.waiting(2), 0);
+        world.run(700);
+        assert_eq!(world.waiting(2), 1);
+        world.serve(2);
+        assert_eq!(acked_at(&mut delivery), Some(0));
     }
 
     #[test]

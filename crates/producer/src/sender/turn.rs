@@ -143,6 +143,10 @@ impl Turns {
     ) {
         self.unpolled = 0;
         let shared = self.shared.clone();
+        // FLU-6: what ends from here on counts as ended after the call, and is handed back.
+        if self.closing.is_none() && shared.commands.wants_close() {
+            self.core.collect_undelivered();
+        }
         let mut connections_changed = false;
         let (mut made, mut closed) = (0, 0);
         // One wake-up per waiting call for all that is answered here, not one per batch.
