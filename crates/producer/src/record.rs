@@ -193,7 +193,70 @@ impl Record {
 
     #[inline]
     pub(crate) fn payload_len(&self) -> PayloadLen {
-        PayloadLen::of(self.key.as_deref(), self.value.as_deref(), &self.headers)
+        self.parts_len()
+    }
+}
+
+/// What the short way of an append needs of a record. Made for each kind of its own, so that one that lies in the caller's memory
+/// (SER-2) costs the others nothing.
+pub(crate) trait Parts {
+    fn own_partition(&self) -> Option<i32>;
+    fn own_timestamp(&self) -> Option<i64>;
+    fn key_part(&self) -> Option<&[u8]>;
+    fn value_part(&self) -> Option<&[u8]>;
+    fn header_part(&self) -> &[Header];
+
+    #[inline]
+    fn parts_len(&self) -> PayloadLen {
+        PayloadLen::of(self.key_part(), self.value_part(), self.header_part())
+    }
+}
+
+impl Parts for Record {
+    #[inline]
+    fn own_partition(&self) -> Option<i32> {
+        self.partition
+    }
+    #[inline]
+    fn own_timestamp(&self) -> Option<i64> {
+        self.timestamp
+    }
+    #[inline]
+    fn key_part(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+    #[inline]
+    fn value_part(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+    #[inline]
+    fn header_part(&self) -> &[Header] {
+        &self.headers
+    }
+}
+
+/// A record whose key and value lie elsewhere, for a moment (SER-2).
+pub(crate) struct Lent<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [Header],
+}
+
+impl Parts for Lent<'_> {
+    fn own_partition(&self) -> Option<i32> {
+        None
+    }
+    fn own_timestamp(&self) -> Option<i64> {
+        None
+    }
+    fn key_part(&self) -> Option<&[u8]> {
+        self.key
+    }
+    fn value_part(&self) -> Option<&[u8]> {
+        self.value
+    }
+    fn header_part(&self) -> &[Header] {
+        self.headers
     }
 }
 

@@ -37,7 +37,7 @@ use crate::accumulator::TopicState;
 use crate::delivery::Delivery;
 use crate::outcome::{Delivered, DeliveryError, Refusal, SendError};
 use crate::producer::Producer;
-use crate::record::Record;
+use crate::record::{Lent, Record};
 use crate::wait;
 
 pub use self::future::SendFuture;
@@ -239,6 +239,12 @@ impl Topic {
             Some(delivery) => Ok(delivery),
             None => self.send_or_park(record),
         }
+    }
+
+    /// SER-2: a record whose bytes lie elsewhere, if it can be taken at once and without anything else to do.
+    pub(crate) fn send_lent(&self, record: &Lent<'_>) -> Option<Delivery> {
+        let shared = self.producer.shared();
+        shared.accumulator.append_short(&self.state, record, &shared.clock)
     }
 
     #[cold]

@@ -2,7 +2,8 @@
 //!
 //! A [`Serializer`] writes into a [`Target`]; one that writes nothing gives an absent key or value, which differs from an empty
 //! one (API-2). It runs on the calling thread, key first and then value, before partition and memory are looked for, so that a
-//! failure leaves nothing behind (SER-1). The built-in ones are SER-2. Attached to a topic's handle they make a [`TypedTopic`](crate::TypedTopic).
+//! failure leaves nothing behind (SER-1). What is written goes from a buffer that the thread keeps straight into the batch, and bytes
+//! that the data has already go there from where they lie: nothing is allocated for a record (SER-2). Attached to a topic's handle they make a [`TypedTopic`](crate::TypedTopic).
 //!
 //! | serializer | takes | writes |
 //! |---|---|---|
@@ -29,6 +30,13 @@ pub trait Serializer<T: ?Sized> {
     /// # Errors
     /// Whatever keeps the data from becoming bytes; the call that sends fails with it, and nothing is sent.
     fn serialize(&self, data: &T, target: &mut Target<'_>) -> Result<(), SerializeError>;
+
+    /// The bytes that [`serialize`](Serializer::serialize) would write, if the data has them already: then they are copied once, into the batch, and
+    /// `serialize` is not called. `None`, which is what this says unless you say otherwise, asks for `serialize`.
+    fn as_bytes<'d>(&self, data: &'d T) -> Option<&'d [u8]> {
+        let _ = data;
+        None
+    }
 }
 
 /// What a serializer is for.
@@ -46,19 +54,75 @@ pub struct Target<'a> {
     topic: &'a str,
     part: Part,
     headers: &'a mut Vec<Header>,
-    content: Content,
+    content: Content<'static>,
+    /// What is written goes here.
+    spare: Vec<u8>,
 }
 
+/// What came of serializing a key or a value.
 #[derive(Debug)]
-enum Content {
+pub(crate) enum Content<'d> {
     Absent,
+    /// The data's own bytes.
+    Lent(&'d [u8]),
     Shared(Bytes),
     Written(Vec<u8>),
 }
 
+impl<'d> Content<'d> {
+    /// Serializes. Nothing is allocated if the data has its bytes, or `spare` has room for what is written; it is empty afterwards, and
+    /// [`give_back`](Content::give_back) fills it again.
+    pub(crate) fn of<T: ?Sized, S: Serializer<T>>(
+        serializer: &S,
+        data: &'d T,
+        (topic, part): (&str, Part),
+        headers: &mut Vec<Header>,
+        spare: &mut Vec<u8>,
+    ) -> Result<Content<'d>, SerializeError> {
+        if let Some(bytes) = serializer.as_bytes(data) {
+            return Ok(Content::Lent(bytes));
+        }
+        let mut target = Target::new(topic, part, headers);
+        target.spare = std::mem::take(spare);
+        let result = serializer.serialize(data, &mut target);
+        *spare = target.spare;
+        result.map(|()| target.content).map_err(|error| error.of(part))
+    }
+
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Content::Absent => None,
+            Content::Lent(bytes) => Some(bytes),
+            Content::Shared(bytes) => Some(bytes),
+            Content::Written(buffer) => Some(buffer),
+        }
+    }
+
+    pub(crate) fn into_bytes(self) -> Option<Bytes> {
+        match self {
+            Content::Absent => None,
+            Content::Lent(bytes) => Some(Bytes::copy_from_slice(bytes)),
+            Content::Shared(bytes) => Some(bytes),
+            Content::Written(buffer) => Some(buffer.into()),
+        }
+    }
+
+    /// Keeps the buffer for the next record, unless it is unusually large.
+    pub(crate) fn give_back(self, spare: &mut Vec<u8>) {
+        if let Content::Written(buffer) = self
+            && buffer.capacity() <= SPARE_BYTES_MAX
+        {
+            *spare = buffer;
+        }
+    }
+}
+
+/// The largest buffer that a thread keeps for its next record.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
 impl<'a> Target<'a> {
-    pub(crate) fn new(topic: &'a str, part: Part, headers: &'a mut Vec<Header>) -> Target<'a> {
-        Target { topic, part, headers, content: Content::Absent }
+    fn new(topic: &'a str, part: Part, headers: &'a mut Vec<Header>) -> Target<'a> {
+        Target { topic, part, headers, content: Content::Absent, spare: Vec::new() }
     }
 
     /// Whether this is to be a key or a value.
@@ -92,11 +156,12 @@ impl<'a> Target<'a> {
     /// The buffer that [`write`](Target::write) appends to, for encoders that want one. The key or value is present from now on.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if !matches!(self.content, Content::Written(_)) {
-            let shared = match &self.content {
-                Content::Shared(bytes) => bytes.to_vec(),
-                _ => Vec::new(),
-            };
-            self.content = Content::Written(shared);
+            let mut buffer = std::mem::take(&mut self.spare);
+            buffer.clear();
+            if let Content::Shared(bytes) = &self.content {
+                buffer.extend_from_slice(bytes);
+            }
+            self.content = Content::Written(buffer);
         }
         match &mut self.content {
             Content::Written(buffer) => buffer,
@@ -107,14 +172,6 @@ impl<'a> Target<'a> {
     /// Takes these bytes as they are, without a copy, in the place of whatever was written.
     pub fn share(&mut self, bytes: Bytes) {
         self.content = Content::Shared(bytes);
-    }
-
-    pub(crate) fn into_bytes(self) -> Option<Bytes> {
-        match self.content {
-            Content::Absent => None,
-            Content::Shared(bytes) => Some(bytes),
-            Content::Written(buffer) => Some(buffer.into()),
-        }
     }
 }
 
@@ -179,6 +236,10 @@ impl<T: AsRef<[u8]> + ?Sized> Serializer<T> for Raw {
         target.write(data.as_ref());
         Ok(())
     }
+
+    fn as_bytes<'d>(&self, data: &'d T) -> Option<&'d [u8]> {
+        Some(data.as_ref())
+    }
 }
 
 /// `Bytes` as they are, counted and not copied.
@@ -200,6 +261,10 @@ impl<T: AsRef<str> + ?Sized> Serializer<T> for Utf8 {
     fn serialize(&self, data: &T, target: &mut Target<'_>) -> Result<(), SerializeError> {
         target.write(data.as_ref().as_bytes());
         Ok(())
+    }
+
+    fn as_bytes<'d>(&self, data: &'d T) -> Option<&'d [u8]> {
+        Some(data.as_ref().as_bytes())
     }
 }
 
@@ -325,6 +390,10 @@ impl<T, S: Serializer<T>> Serializer<Option<T>> for Nullable<S> {
     fn serialize(&self, data: &Option<T>, target: &mut Target<'_>) -> Result<(), SerializeError> {
         data.as_ref().map_or(Ok(()), |data| self.0.serialize(data, target))
     }
+
+    fn as_bytes<'d>(&self, data: &'d Option<T>) -> Option<&'d [u8]> {
+        self.0.as_bytes(data.as_ref()?)
+    }
 }
 
 /// JSON, written by serde.
@@ -398,7 +467,11 @@ mod tests {
         let mut headers = Vec::new();
         let mut target = Target::new("t", Part::Value, &mut headers);
         serializer.serialize(data, &mut target).unwrap();
-        target.into_bytes().map(|bytes| bytes.to_vec())
+        let written = target.content.into_bytes().map(|bytes| bytes.to_vec());
+        if let Some(own) = serializer.as_bytes(data) {
+            assert_eq!(written.as_deref(), Some(own), "both ways say the same");
+        }
+        written
     }
 
     // SER-2
@@ -455,7 +528,7 @@ mod tests {
         let mut headers = vec![Header::new("first", None)];
         let mut target = Target::new("orders", Part::Key, &mut headers);
         Tagged.serialize("copied", &mut target).unwrap();
-        assert_eq!(target.into_bytes().unwrap(), &b"shared, then copied"[..]);
+        assert_eq!(target.content.into_bytes().unwrap(), &b"shared, then copied"[..]);
         assert_eq!((headers.len(), headers[1].value().unwrap().as_ref()), (2, &b"orders:Key:1"[..]));
     }
 

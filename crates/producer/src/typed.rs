@@ -19,13 +19,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::cell::Cell;
 use std::fmt;
 
 use crate::delivery::Delivery;
 use crate::outcome::{Delivered, DeliveryError, SendError};
-use crate::record::Record;
+use crate::record::{Header, Lent, Record};
 use crate::send::Topic;
-use crate::serializer::{Part, SerializeError, Serializer, Target, Unit};
+use crate::serializer::{Content, Part, SerializeError, Serializer, Unit};
 
 impl Topic {
     /// Begins a handle that takes keys of a type; [`Keyed::value`] ends it.
@@ -34,7 +35,7 @@ impl Topic {
     }
 
     /// A handle that takes values of a type, and `()` as key: absent.
-    pub fn value<T: ?Sized, V: Serializer<T>>(self, value: V) -> TypedTopic<Unit, V> {
+    pub fn value<V>(self, value: V) -> TypedTopic<Unit, V> {
         self.key(Unit).value(value)
     }
 }
@@ -78,15 +79,50 @@ impl<K, V> TypedTopic<K, V> {
         K: Serializer<A>,
         V: Serializer<B>,
     {
-        let mut record = Record::tombstone();
-        // SER-1: key first; a header that it adds is there for the value's
-        let mut target = Target::new(self.topic.name(), Part::Key, &mut record.headers);
-        self.key.serialize(key, &mut target).map_err(|error| error.of(Part::Key))?;
-        record.key = target.into_bytes();
-        let mut target = Target::new(self.topic.name(), Part::Value, &mut record.headers);
-        self.value.serialize(value, &mut target).map_err(|error| error.of(Part::Value))?;
-        record.value = target.into_bytes();
-        Ok(record)
+        let mut scratch = Scratch::default();
+        let (key, value) = self.serialize(key, value, &mut scratch)?;
+        Ok(owned(key, value, scratch.headers))
+    }
+
+    /// SER-1: key first; a header that it adds is there for the value's.
+    fn serialize<'d, A: ?Sized, B: ?Sized>(
+        &self,
+        key: &'d A,
+        value: &'d B,
+        scratch: &mut Scratch,
+    ) -> Result<(Content<'d>, Content<'d>), SerializeError>
+    where
+        K: Serializer<A>,
+        V: Serializer<B>,
+    {
+        let (topic, headers) = (self.topic.name(), &mut scratch.headers);
+        let key = Content::of(&self.key, key, (topic, Part::Key), headers, &mut scratch.key)?;
+        let value = Content::of(&self.value, value, (topic, Part::Value), headers, &mut scratch.value)?;
+        Ok((key, value))
+    }
+
+    /// SER-2: sends from where the bytes lie, into memory that is there. If that cannot be: the record, to be sent the long way.
+    fn send_short<A: ?Sized, B: ?Sized>(
+        &self,
+        key: &A,
+        value: &B,
+    ) -> Result<Result<Delivery, Record>, SerializeError>
+    where
+        K: Serializer<A>,
+        V: Serializer<B>,
+    {
+        // A serializer that sends, too, finds none here, and makes one.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        let (key, value) = self.serialize(key, value, &mut scratch)?;
+        let record = Lent { key: key.bytes(), value: value.bytes(), headers: &scratch.headers };
+        let Some(delivery) = self.topic.send_lent(&record) else {
+            return Ok(Err(owned(key, value, scratch.headers)));
+        };
+        scratch.headers.clear();
+        key.give_back(&mut scratch.key);
+        value.give_back(&mut scratch.value);
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+        Ok(Ok(delivery))
     }
 
     /// As [`Topic::send`]. Cancel safe.
@@ -98,7 +134,10 @@ impl<K, V> TypedTopic<K, V> {
         K: Serializer<A>,
         V: Serializer<B>,
     {
-        Ok(self.topic.send(self.record(key, value)?).await?)
+        match self.send_short(key, value)? {
+            Ok(delivery) => Ok(delivery),
+            Err(record) => Ok(self.topic.send(record).await?),
+        }
     }
 
     /// As [`Topic::send_with`].
@@ -127,7 +166,10 @@ impl<K, V> TypedTopic<K, V> {
         K: Serializer<A>,
         V: Serializer<B>,
     {
-        Ok(self.topic.try_send(self.record(key, value)?)?)
+        match self.send_short(key, value)? {
+            Ok(delivery) => Ok(delivery),
+            Err(record) => Ok(self.topic.try_send(record)?),
+        }
     }
 
     /// As [`Topic::send_blocking`].
@@ -139,8 +181,30 @@ impl<K, V> TypedTopic<K, V> {
         K: Serializer<A>,
         V: Serializer<B>,
     {
-        Ok(self.topic.send_blocking(self.record(key, value)?)?)
+        match self.send_short(key, value)? {
+            Ok(delivery) => Ok(delivery),
+            Err(record) => Ok(self.topic.send_blocking(record)?),
+        }
     }
+}
+
+thread_local! {
+    /// Of the last record that this thread has sent.
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { key: Vec::new(), value: Vec::new(), headers: Vec::new() }) };
+}
+
+/// Buffers that serializers write to.
+#[derive(Default)]
+struct Scratch {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    headers: Vec<Header>,
+}
+
+fn owned(key: Content<'_>, value: Content<'_>, headers: Vec<Header>) -> Record {
+    let mut record = Record::tombstone();
+    (record.key, record.value, record.headers) = (key.into_bytes(), value.into_bytes(), headers);
+    record
 }
 
 /// Why a typed record was not accepted. Nothing of it was sent.
@@ -186,7 +250,7 @@ impl std::error::Error for TypedSendError {
 mod tests {
     use super::*;
     use crate::producer::{Producer, Shared};
-    use crate::record::Header;
+    use crate::serializer::Target;
 
     struct Refuses;
 
@@ -223,6 +287,61 @@ mod tests {
             (record.key_bytes().unwrap().as_ref(), record.value_bytes().unwrap().as_ref()),
             (&b"k"[..], &b"v"[..])
         );
+    }
+
+    // SER-2
+    #[test]
+    fn a_record_goes_from_its_own_memory_into_the_batch() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        use crate::accumulator::tests::{cluster, topic_metadata};
+
+        /// Counts how often it is asked, and sends something itself.
+        struct Nests<'a>(&'a AtomicUsize, Topic);
+        impl Serializer<str> for Nests<'_> {
+            fn serialize(&self, data: &str, target: &mut Target<'_>) -> Result<(), SerializeError> {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                drop(self.1.clone().key(crate::Utf8).value(TagsKey).try_send("inner", "inner").unwrap());
+                target.add_header(Header::new("h", None));
+                target.write(data.as_bytes());
+                Ok(())
+            }
+        }
+        let topic = topic();
+        let shared = topic.producer().shared().clone();
+        shared.accumulator.apply(&cluster(1, [topic_metadata("t", &[Some(1)], 0)]));
+        let asked = AtomicUsize::new(0);
+        let typed = topic.clone().key(crate::Utf8).value(Nests(&asked, topic.clone()));
+        for (n, value) in ["first", "second", "third"].into_iter().enumerate() {
+            let short = typed.send_short("key", value).unwrap();
+            match (n, short) {
+                // The inner one has opened the batch.
+                (_, Ok(delivery)) => drop(delivery),
+                (_, Err(record)) => panic!("{record:?} took the long way"),
+            }
+            let kept = SCRATCH.take();
+            assert!(
+                kept.value.capacity() >= value.len() && kept.key.capacity() == 0 && kept.headers.is_empty()
+            );
+            SCRATCH.set(kept);
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+        let mut batches = Vec::new();
+        shared.accumulator.abort_all(&mut batches);
+        let sent: Vec<Record> = batches.iter().flat_map(|batch| batch.records(1 << 20)).collect();
+        let texts: Vec<_> = sent
+            .iter()
+            .map(|record| (record.key_bytes().unwrap().as_ref(), record.value_bytes().unwrap().as_ref()))
+            .collect();
+        let inner = (&b"inner"[..], &b"inner"[..]);
+        let own = |value: &'static [u8]| (&b"key"[..], value);
+        assert_eq!(texts, [inner, own(b"first"), inner, own(b"second"), inner, own(b"third")]);
+        assert!(sent.iter().all(|record| record.headers().len() == 1));
+        let absent = topic.clone().value(crate::Nullable(crate::Utf8));
+        assert!(absent.send_short(&(), &None::<String>).unwrap().is_err(), "a batch is to be opened");
+        drop(absent.try_send(&(), &Some("v".to_owned())).unwrap());
+        assert!(absent.send_short(&(), &None::<String>).unwrap().is_ok());
+        assert!(absent.record(&(), &None::<String>).unwrap().value_bytes().is_none());
     }
 
     // SER-1

@@ -13,7 +13,7 @@ use super::split::BatchId;
 use super::{Accumulator, codec_pool};
 use crate::delivery::{Callback, Delivery, PlaceInBatch, charged_bytes};
 use crate::partitioner::{self, Chosen};
-use crate::record::Record;
+use crate::record::{Parts, Record};
 use crate::rules::{self, Rule};
 use crate::sync::is_broken;
 use crate::time::Clock;
@@ -70,20 +70,20 @@ impl Accumulator {
     /// The common case and nothing else: the open batch of the record's partition has room for it in the memory it holds and for
     /// more, and nobody waits. `None`: nothing has happened; [`append`](Accumulator::append) does it, or says why it cannot be done.
     #[inline]
-    pub(crate) fn append_short(
+    pub(crate) fn append_short<R: Parts>(
         &self,
         topic: &TopicState,
-        record: &Record,
+        record: &R,
         clock: &Clock,
     ) -> Option<Delivery> {
-        let payload = record.payload_len();
+        let payload = record.parts_len();
         let known = topic.known();
         if payload.upper_bound() > self.record_limit || topic.has_waiters() && rules::holds(Rule::StrictLine)
         {
             return None; // PRE-6; BUF-4
         }
         // PAR-1
-        let (index, is_sticky) = match (record.partition, &record.key) {
+        let (index, is_sticky) = match (record.own_partition(), record.key_part()) {
             (Some(partition), _) => (partition as u32, false),
             (None, Some(key)) if !self.settings.ignore_keys && known > 0 => {
                 (partitioner::for_key(key, known), false)
@@ -359,8 +359,8 @@ impl Accumulator {
 
     /// API-4: the given one, else the wall clock, which is read only if the sender sleeps too long to keep it fresh.
     #[inline]
-    fn timestamp(&self, record: &Record, clock: &Clock) -> i64 {
-        record.timestamp.unwrap_or_else(|| {
+    fn timestamp(&self, record: &impl Parts, clock: &Clock) -> i64 {
+        record.own_timestamp().unwrap_or_else(|| {
             if self.sender.clock_is_stale() {
                 clock.refresh();
             }
@@ -445,7 +445,12 @@ fn hand_out(
 }
 
 #[inline]
-fn place_of(record: &Record, index: u32, timestamp: i64) -> PlaceInBatch {
-    let size = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(-1, |bytes| bytes.len() as i32);
-    PlaceInBatch { index, timestamp, key_size: size(&record.key), value_size: size(&record.value) }
+fn place_of(record: &impl Parts, index: u32, timestamp: i64) -> PlaceInBatch {
+    let size = |bytes: Option<&[u8]>| bytes.map_or(-1, |bytes| bytes.len() as i32);
+    PlaceInBatch {
+        index,
+        timestamp,
+        key_size: size(record.key_part()),
+        value_size: size(record.value_part()),
+    }
 }

@@ -15,7 +15,7 @@ use super::queue::Partition;
 use super::split::BatchId;
 use crate::delivery::{Completion, Handle, Stock};
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
-use crate::record::{Header, Record, TopicName};
+use crate::record::{Header, Parts, Record, TopicName};
 use crate::sync;
 
 /// The records of one partition that travel together.
@@ -381,9 +381,9 @@ impl Batch {
     /// Encodes a record if there is no question that it fits and that the batch is not full afterwards; else nothing has happened.
     /// Gives the same as [`append`](Batch::append).
     #[inline]
-    pub(super) fn append_short(
+    pub(super) fn append_short<R: Parts>(
         &mut self,
-        record: &Record,
+        record: &R,
         payload: PayloadLen,
         timestamp: i64,
     ) -> Option<(u32, usize)> {
@@ -395,9 +395,9 @@ impl Batch {
             &mut room[..end],
             timestamp,
             payload,
-            record.key.as_deref(),
-            record.value.as_deref(),
-            &record.headers,
+            record.key_part(),
+            record.value_part(),
+            record.header_part(),
         )?;
         // What the record after the next will be written to: the lines come from another core, and that takes as long as an append.
         let ahead = (len + len.max(AHEAD)).min(end);

@@ -147,6 +147,8 @@ pub(crate) struct Accumulator {
     next_expiry_ms: AtomicU64,
     /// A partitioner other than the built-in one.
     custom: Option<Custom>,
+    /// How often a topic turned out to have grown (PAR-4).
+    topics_grown: AtomicU64,
 }
 
 impl Accumulator {
@@ -174,6 +176,7 @@ impl Accumulator {
                 _ => 0,
             },
             custom: None,
+            topics_grown: AtomicU64::new(0),
             settings,
         }
     }
@@ -225,12 +228,20 @@ impl Accumulator {
             };
             topics.iter().filter_map(grown).collect()
         };
+        self.topics_grown.fetch_add(grown.len() as u64, Ordering::Relaxed);
         grown.into_iter().for_each(|(topic, before)| topic.log_growth(before));
     }
 
     /// Tells one topic what the cluster says of it. Logs: call it without any lock held.
     pub(crate) fn apply_to(&self, topic: &TopicState, metadata: &Arc<TopicMetadata>, cluster: &Snapshot) {
-        topic.apply(Some(metadata), self.brokers(&cluster.brokers));
+        if topic.apply(Some(metadata), self.brokers(&cluster.brokers)) {
+            self.topics_grown.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a topic that was sent to turned out to have more partitions than before (PAR-4).
+    pub(crate) fn topics_grown(&self) -> u64 {
+        self.topics_grown.load(Ordering::Relaxed)
     }
 
     fn brokers<'a>(&'a self, nodes: &'a BTreeMap<i32, BrokerNode>) -> Brokers<'a> {

@@ -113,11 +113,11 @@ impl TopicState {
         self.waiters.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// What the cluster says of the topic now; `None`: it is not known (any more). Logs: call it without any lock held.
-    pub(crate) fn apply(&self, metadata: Option<&Arc<TopicMetadata>>, brokers: Brokers<'_>) {
-        if let Some(before) = self.set_metadata(metadata, brokers) {
-            self.log_growth(before);
-        }
+    /// What the cluster says of the topic now; `None`: it is not known (any more). Whether the topic has grown. Logs: call it without
+    /// any lock held.
+    pub(super) fn apply(&self, metadata: Option<&Arc<TopicMetadata>>, brokers: Brokers<'_>) -> bool {
+        let before = self.set_metadata(metadata, brokers);
+        before.inspect(|before| self.log_growth(*before)).is_some()
     }
 
     /// The same, and silent: the number of partitions before, if the topic has grown. Whoever takes the log may send it with this
@@ -386,10 +386,10 @@ mod tests {
         }
         let topic = Arc::new(TopicState::new("t".into(), 0, 0));
         let brokers = Brokers { nodes: &Default::default(), own_rack: None };
-        topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)), brokers);
+        assert!(!topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)), brokers));
         let subscriber = Arc::new(Sends(topic.clone(), AtomicU32::new(0)));
         tracing::subscriber::with_default(subscriber.clone(), || {
-            topic.apply(Some(&topic_metadata("t", &[Some(1), Some(2)], 0)), brokers);
+            assert!(topic.apply(Some(&topic_metadata("t", &[Some(1), Some(2)], 0)), brokers));
         });
         assert_eq!(topic.known(), 2);
     }

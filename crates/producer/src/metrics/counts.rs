@@ -38,6 +38,8 @@ pub struct Metrics {
     pub epoch_bumps: u64,
     /// How often a topic that was sent to turned out to have been deleted and created anew (MET-9).
     pub topics_recreated: u64,
+    /// How often a topic that was sent to turned out to have more partitions than before: most keys go elsewhere from then on (PAR-4).
+    pub topics_grown: u64,
     /// Connections that stand (`connection-count`).
     pub connections: u64,
     /// Bytes of `buffer.memory` that are free (`buffer-available-bytes`).
@@ -79,6 +81,7 @@ impl Metrics {
             produce_requests: stats.produce_requests.load(Ordering::Relaxed),
             requests_in_flight: stats.requests_in_flight.load(Ordering::Relaxed),
             epoch_bumps: stats.epoch_bumps.load(Ordering::Relaxed),
+            topics_grown: shared.accumulator.topics_grown(),
             topics_recreated: stats.topics_recreated.load(Ordering::Relaxed),
             connections: stats.connections.load(Ordering::Relaxed),
             buffer_available_bytes: pool.available() as u64,

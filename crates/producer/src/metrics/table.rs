@@ -435,6 +435,15 @@ impl Table {
         self.whole(
             C,
             Counter,
+            "topics-grown-total",
+            "topics",
+            "How often a topic that was sent to turned out to have more partitions than before",
+            NONE,
+            |m| m.topics_grown,
+        );
+        self.whole(
+            C,
+            Counter,
             "failed-records-kept-total",
             "records",
             "Records in the failed-records file",

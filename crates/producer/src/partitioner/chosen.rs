@@ -34,7 +34,8 @@ impl Custom {
         Custom { partitioner, is_closed: AtomicBool::new(false) }
     }
 
-    /// The partition of a record that names none, below `known`; `None`: the built-in way. An error is why there is none.
+    /// The partition of a record that names none; `None`: the built-in way. An error is why there is none. `known` is how many partitions
+    /// the topic had a moment ago.
     pub(crate) fn choose(
         &self,
         record: &Record,
@@ -50,7 +51,8 @@ impl Custom {
         }
         let view = TopicView::new(topic, known);
         let said = asked(|| self.partitioner.partition(record, &view))?;
-        *chosen = checked(said, known)?.map_or(Chosen::Any, Chosen::First);
+        // As many as it was shown: the topic may have grown since the caller looked.
+        *chosen = checked(said, view.partitions())?.map_or(Chosen::Any, Chosen::First);
         Ok(match *chosen {
             Chosen::First(index) => Some(index),
             _ => None,
@@ -68,7 +70,7 @@ impl Custom {
         let Chosen::First(index) = *chosen else { return Ok(()) };
         let view = TopicView::new(topic, known);
         let said = asked(|| self.partitioner.on_new_batch(record, &view, index))?;
-        *chosen = checked(said, known)?.map_or(Chosen::Any, Chosen::Final);
+        *chosen = checked(said, view.partitions())?.map_or(Chosen::Any, Chosen::Final);
         Ok(())
     }
 

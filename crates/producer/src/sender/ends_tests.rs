@@ -152,3 +152,35 @@ fn records_purged_before_the_producer_closes_and_told_while_it_does_are_handed_b
     assert_eq!(values(&world.core.take_undelivered()), [2]);
     assert!(is_clean(&world));
 }
+
+#[test]
+fn on_the_wire_each_topic_has_its_own_time() {
+    // CFG-17, ACC-24
+    let mut world = World::warm(&[
+        ("delivery.timeout.ms", "3000"),
+        ("request.timeout.ms", "900"),
+        ("retries", "0"),
+        ("enable.idempotence", "false"),
+        ("topic.u.delivery.timeout.ms", "1000"),
+        ("topic.u.linger.ms", "0"),
+    ]);
+    world.cluster.create("u", 2, &[1]);
+    world.shared.metadata.want(&"u".into());
+    world.run(200);
+    let mut slow = world.send(0, 1);
+    let mut fast = world.send_to("u", 0, 2);
+    world.settle();
+    let mut requests = Vec::new();
+    while world.waiting(1) > 0 {
+        requests.push(world.take(1)); // nobody ever answers, and nothing ends the connection
+    }
+    world.run(900);
+    assert!(fast.poll_now().is_none());
+    world.run(100);
+    assert_eq!(failed(&mut fast), (Outcome::Unknown, Reason::Expired));
+    world.run(1800);
+    assert!(slow.poll_now().is_none());
+    world.run(200);
+    assert_eq!(failed(&mut slow), (Outcome::Unknown, Reason::Expired));
+    drop(requests);
+}

@@ -89,6 +89,10 @@ fn when_a_topic_grows_its_keys_move_with_the_number_of_partitions() {
     assert_eq!(rig.send(Record::value("v").key("kafka")).partition_for_test(), 1, "not noticed yet");
     rig.ready();
     assert_eq!(rig.send(Record::value("v").key("kafka")).partition_for_test(), 0);
+    assert_eq!(rig.accumulator.topics_grown(), 1);
+    rig.lead(&[Some(1); 10], 1);
+    rig.ready();
+    assert_eq!(rig.accumulator.topics_grown(), 1, "it leads elsewhere, and has not grown");
 }
 
 // PAR-9, PAR-10: a partition whose queue grows draws fewer records
