@@ -27,6 +27,25 @@ fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
 }
 
 #[test]
+fn all_mistakes_of_the_settings_are_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["-X", "lingr.ms=3", "-X", "acks=7", "-X", "topic.t.compresion.type=lz4"];
+    for command in [
+        &["produce", "-t", "t"][..],
+        &["verify", "-t", "t"],
+        &["perf", "produce", "-b", "127.0.0.1:1", "-t", "t"],
+    ] {
+        let arguments: Vec<&str> = command.iter().copied().chain(settings).collect();
+        run(folder.path(), &arguments)
+            .expect_status(2)
+            .expect_said("3 mistakes")
+            .expect_said("lingr.ms=3: unknown key; did you mean linger.ms?")
+            .expect_said("acks=7: not allowed")
+            .expect_said("did you mean topic.t.compression.type?");
+    }
+}
+
+#[test]
 fn a_name_that_is_no_topic_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &["produce", "-t", "no spaces", "Cargo.toml"]).expect_status(2);

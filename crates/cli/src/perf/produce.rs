@@ -104,10 +104,7 @@ fn tell(produced: &Produced, options: &PerfProduce, tally: Tally) -> Result<(), 
 
 /// Settings are checked before anything is connected.
 fn configure(options: &PerfProduce) -> Result<ProducerBuilder, Failure> {
-    let mut builder = ProducerBuilder::new("");
-    for (key, value) in settings(&options.settings)? {
-        builder = builder.set(key, value).map_err(Failure::start)?;
-    }
+    let builder = ProducerBuilder::new("").set_all(settings(&options.settings)?);
     let builder = builder.set("bootstrap.servers", &options.bootstrap_server).map_err(Failure::start)?;
     builder.check().map_err(Failure::start)?;
     Ok(builder)

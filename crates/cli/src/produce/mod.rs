@@ -84,13 +84,11 @@ fn refuse_same_file(options: &Produce) -> Result<(), Failure> {
 }
 
 fn configure(options: &Produce) -> Result<ProducerBuilder, Failure> {
-    let mut builder = match &options.config {
+    let builder = match &options.config {
         Some(path) => ProducerBuilder::from_properties(path).map_err(Failure::start)?,
         None => ProducerBuilder::new(""),
     };
-    for (key, value) in settings(&options.settings)? {
-        builder = builder.set(key, value).map_err(Failure::start)?;
-    }
+    let builder = builder.set_all(settings(&options.settings)?);
     // every mistake is told before anything is started; the embedded broker's address is known only then
     let servers = options.cluster.bootstrap_server.as_deref().unwrap_or("127.0.0.1:9092");
     let builder = builder.set("bootstrap.servers", servers).map_err(Failure::start)?;

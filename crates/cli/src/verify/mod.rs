@@ -89,10 +89,7 @@ fn check_file(options: &Verify, file: &Path) -> Result<(), Failure> {
 
 /// Settings are checked before anything is connected.
 fn configure(options: &Verify) -> Result<(ProducerBuilder, Config), Failure> {
-    let mut builder = ProducerBuilder::new("");
-    for (key, value) in settings(&options.settings)? {
-        builder = builder.set(key, value).map_err(Failure::start)?;
-    }
+    let builder = ProducerBuilder::new("").set_all(settings(&options.settings)?);
     // the embedded broker's address is known only once it runs
     let servers = options.cluster.bootstrap_server.as_deref().unwrap_or("127.0.0.1:9092");
     let builder = builder.set("bootstrap.servers", servers).map_err(Failure::start)?;

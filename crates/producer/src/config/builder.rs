@@ -120,6 +120,21 @@ impl ProducerBuilder {
         }
     }
 
+    /// Sets many of Kafka's keys, such as those of a command line. Nothing is checked now: [`build`](Self::build) tells all mistakes at
+    /// once, unknown keys among them, as it does for those of a file (CFG-4).
+    ///
+    /// ```
+    /// let builder = rohrpost::Producer::builder("localhost:9092").set_all([("lingr.ms", "3"), ("acks", "7")]);
+    /// let mistakes = builder.check().unwrap_err().to_string();
+    /// assert!(mistakes.contains("did you mean linger.ms?") && mistakes.contains("acks=7"));
+    /// ```
+    pub fn set_all<K: Into<String>, V: Into<String>>(
+        self,
+        settings: impl IntoIterator<Item = (K, V)>,
+    ) -> ProducerBuilder {
+        settings.into_iter().fold(self, |builder, (key, value)| builder.with(key, value.into()))
+    }
+
     /// `acks`: which acknowledgement to wait for. Less than [`Acks::All`] switches idempotence off.
     pub fn acks(self, acks: Acks) -> ProducerBuilder {
         self.with("acks", acks.to_string())
