@@ -189,18 +189,19 @@ impl Sender {
         let same = |topic: &&Arc<TopicMetadata>| {
             before.topics.get(&topic.name).filter(|old| old.id == topic.id).cloned()
         };
-        for (topic, old) in self.known.topics.values().filter_map(|topic| Some((topic, same(&topic)?))) {
+        let found = self.known.topics.values().filter_map(|topic| {
+            let old = same(&topic)?;
             let pairs = old.partitions.iter().zip(&topic.partitions);
             let mut epochs = pairs.map(|(old, new)| (old.sure_epoch, new.leader_epoch));
-            if let Some(at) = epochs.position(|(old, new)| new >= 0 && new < old) {
-                return Some(format!("the leader epoch of {}-{at} went back", topic.name));
-            }
-        }
-        None
+            Some((&topic.name, epochs.position(|(old, new)| new >= 0 && new < old)?))
+        });
+        // The first by name, for a seed tells the same each time, and topics have no order.
+        found.min().map(|(name, at)| format!("the leader epoch of {name}-{at} went back"))
     }
 
-    /// What must not be inside the sender, between two steps: more batches in flight than brokers remember (IDM-7), or sequences that have
-    /// a gap which nobody has noted (IDM-12).
+    /// What must not be inside the sender, between two steps: more batches in flight than brokers remember (IDM-7) or than one where one
+    /// is allowed (ACC-20), a new batch that went out past one that is to be sent again (IDM-5), or sequences that have a gap which nobody
+    /// has noted (IDM-12).
     #[must_use]
     pub fn oddity(&self) -> Option<String> {
         self.turns.as_ref()?.oddity()

@@ -734,10 +734,9 @@ impl SenderCore {
 impl SenderCore {
     /// What must not be, between two turns; for the simulator.
     pub(crate) fn oddity(&self) -> Option<String> {
-        self.idempotence.as_ref()?;
+        let policy = self.policy();
         self.partitions.iter().find_map(|state| {
-            let (partition, text) =
-                (state.partition.as_ref()?, state.oddity(self.shared.config.max_in_flight)?);
+            let (partition, text) = (state.partition.as_ref()?, state.oddity(&policy)?);
             Some(format!("{}-{}: {text}", partition.topic_name(), partition.index()))
         })
     }

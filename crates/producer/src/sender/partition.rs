@@ -94,6 +94,9 @@ pub(super) struct PartitionState {
     pub(super) topic_id: Uuid,
     /// RTY-5: batches behind one that failed, up to the application's next word, are not sent (again).
     pub(super) stops: Vec<Stop>,
+    /// A batch went out for the first time past one that had come back: tells [`PartitionState::oddity`].
+    #[cfg(feature = "simulate")]
+    has_overtaken: bool,
 }
 
 /// RTY-5: a stretch of a partition's batches that is not sent (again).
@@ -207,6 +210,8 @@ impl PartitionState {
     pub(super) fn register(&mut self, batch: &Batch, node: i32, now_ms: u64) -> bool {
         self.on_wire += 1;
         let at = self.entry_of(batch);
+        #[cfg(feature = "simulate")]
+        self.look_for_overtaking(at);
         let entry = &mut self.entries[at];
         entry.times.left_queue(now_ms.saturating_sub(entry.since_ms), entry.attempts == 0);
         (entry.node, entry.since_ms) = (node, now_ms);
@@ -383,7 +388,19 @@ impl PartitionState {
 #[cfg(feature = "simulate")]
 impl PartitionState {
     /// What must not be, between two turns of the sender; for the simulator, which asks after each.
-    pub(super) fn oddity(&self, max_in_flight: usize) -> Option<String> {
+    pub(super) fn oddity(&self, policy: &Policy) -> Option<String> {
+        let Policy { idempotent, max_in_flight, .. } = *policy;
+        // ACC-20. What was given up on counts until its request has ended.
+        if max_in_flight == 1 && self.on_wire > 1 {
+            return Some(format!("{} requests with its batches are open, and one is allowed", self.on_wire));
+        }
+        // IDM-5; with one request in flight it follows from ACC-20 and ACC-21.
+        if self.has_overtaken && (idempotent || max_in_flight == 1) {
+            return Some("a new batch went out while one before it, which had come back, was open".into());
+        }
+        if !idempotent {
+            return None;
+        }
         let on_wire = self.unsettled().filter(|e| matches!(e.place, Place::OnWire)).count();
         if on_wire > max_in_flight {
             // IDM-7
@@ -397,6 +414,13 @@ impl PartitionState {
                 self.next_sequence, self.last_acked
             )
         })
+    }
+
+    /// The batch of this entry goes out. An attempt that had come back left its error, whatever the place of the batch is now.
+    fn look_for_overtaking(&mut self, at: usize) {
+        let has_come_back = |e: &Entry| e.last_error.is_some() && !matches!(e.place, Place::Ended(..));
+        self.has_overtaken |=
+            self.entries[at].attempts == 0 && self.entries.iter().take(at).any(has_come_back);
     }
 }
 
