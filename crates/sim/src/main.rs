@@ -2,7 +2,7 @@
 //! that fails. Exit status 1 if one did.
 #![allow(clippy::print_stdout, reason = "a program's output")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,10 +38,6 @@ struct Args {
     /// Runs all seeds, even if some fail.
     #[arg(long)]
     keep_going: bool,
-    /// A file of seeds that are known to fail and not yet understood, one in a line, then what is known: they are run and told, and do not
-    /// make the run fail. Implies --keep-going.
-    #[arg(long, value_name = "FILE")]
-    open: Option<PathBuf>,
     /// Switches each rule off alone and tells how many of the seeds 1 to N it takes until that is noticed. Fails if one is not.
     #[arg(long, conflicts_with_all = ["seed", "from", "keep_going"])]
     table: bool,
@@ -71,42 +67,16 @@ fn main() -> ExitCode {
     if args.table {
         return tabulate(&args, threads);
     }
-    let open = match args.open.as_deref().map(open_seeds).transpose() {
-        Ok(open) => open.unwrap_or_default(),
-        Err(error) => {
-            println!("{error}");
-            return ExitCode::from(2);
-        }
-    };
-    let keeps_going = args.keep_going || args.open.is_some();
-    let options = Options { from: args.from, seeds: args.seeds, threads, keeps_going };
+    let options = Options { from: args.from, seeds: args.seeds, threads, keeps_going: args.keep_going };
     let report = run_seeds(&options);
     println!("{report}");
-    let ran = args.from..args.from + args.seeds;
-    for seed in open.iter().filter(|seed| ran.contains(seed)) {
-        if !report.failures.iter().any(|(failed, _)| failed == seed) {
-            println!("seed {seed} does not fail any more: take it out of the list");
-        }
-    }
-    match report.failures.iter().find(|(seed, _)| !open.contains(seed)) {
+    match report.failures.first() {
         None => ExitCode::SUCCESS,
         Some((seed, _)) => {
             println!();
             if args.no_shrink { ExitCode::FAILURE } else { one(*seed, false, true) }
         }
     }
-}
-
-/// The seeds of a list of open ones.
-fn open_seeds(path: &Path) -> Result<Vec<u64>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|(number, line)| {
-            let seed = line.split(char::is_whitespace).next().unwrap_or_default();
-            seed.parse().map_err(|_| format!("{}:{}: {seed:?} is no seed", path.display(), number + 1))
-        })
-        .collect()
 }
 
 /// How soon each rule is missed.
