@@ -1,12 +1,12 @@
 //! Reads a partition and compares it with what is known of its records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rohrpost_net::{Address, Client, ClientConfig, Target};
 use rohrpost_protocol::messages::fetch::{FetchPartition, FetchTopic};
 use rohrpost_protocol::messages::{FetchRequest, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use rohrpost_protocol::{ErrorCode, Records, VersionRange};
-use rohrpost_record::Batches;
+use rohrpost_record::{BatchHeader, Batches};
 
 use super::load::{Fate, Load, value};
 
@@ -27,8 +27,13 @@ pub struct Reader {
     next_offset: Option<i64>,
     /// Offsets and numbers read since the last check.
     found: Vec<(i64, u64)>,
-    /// The last number read.
+    /// The largest number read.
     last_number: Option<u64>,
+    /// By producer id: the last number read, and the batch that it was in. Order is a producer's own: a request of one that was given up may
+    /// be carried out when the next one writes already.
+    last_of: HashMap<i64, (u64, BatchHeader)>,
+    /// Every number read.
+    seen: HashSet<u64>,
     /// Every number up to this that was acknowledged must have been read.
     must_find: Option<u64>,
     /// Up to which number that was checked.
@@ -45,6 +50,8 @@ impl Reader {
             next_offset: None,
             found: Vec::new(),
             last_number: None,
+            last_of: HashMap::new(),
+            seen: HashSet::new(),
             must_find: None,
             checked: None,
             log_start: 0,
@@ -72,6 +79,8 @@ impl Reader {
     pub fn begin_again(&mut self) {
         (self.next_offset, self.last_number, self.checked) = (None, None, None);
         self.found.clear();
+        self.last_of.clear();
+        self.seen.clear();
     }
 
     /// Reads up to the end that the partition has now.
@@ -127,14 +136,14 @@ impl Reader {
                     panic!("{} at {}: not a value of ours: {text}", self.place(), record.offset)
                 });
                 assert_eq!(text, value((self.topic, self.partition), number), "content");
-                let is_next = self.last_number.is_none_or(|last| number > last);
+                let header = batch.header();
+                let before = self.last_of.insert(header.producer_id, (number, *header));
                 assert!(
-                    is_next,
-                    "{}: {number} after {:?}: repeated or out of order",
+                    before.is_none_or(|(last, _)| number > last) && self.seen.insert(number),
+                    "{}: {number} is repeated or out of order in {header:#?}; its producer's last one was {before:#?}",
                     self.place(),
-                    self.last_number
                 );
-                self.last_number = Some(number);
+                self.last_number = self.last_number.max(Some(number));
                 self.found.push((record.offset, number));
             }
         }
@@ -145,8 +154,15 @@ impl Reader {
     /// Compares what was read with what is known of the records.
     pub fn check(&mut self, load: &Load) {
         let place = (self.topic, self.partition);
-        let mut found = std::mem::take(&mut self.found).into_iter().peekable();
         let first = self.checked.map_or(0, |checked| checked + 1);
+        let (late, mut found): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.found).into_iter().partition(|(_, number)| *number < first);
+        for (offset, number) in late {
+            let fate = load.fate(place, number);
+            assert_eq!(fate, Some(Fate::Unknown), "{}: record {number} came late, at {offset}", self.place());
+        }
+        found.sort_unstable_by_key(|(_, number)| *number);
+        let mut found = found.into_iter().peekable();
         let last = self.last_number.max(self.must_find);
         let Some(last) = last else { return };
         for number in first..=last {
