@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{run, run_with_input};
 
 const READ_ALL: [&str; 4] = ["consume", "--from-beginning", "--until-end", "-t"];
@@ -43,6 +45,18 @@ fn standard_input_is_read_to_its_end_and_a_last_line_needs_no_newline() {
         .expect_said("1 record,");
     run_with_input(folder.path(), &["produce", "-t", "t"], b"").expect_status(0).expect_said("0 records");
     assert_eq!(read_all(folder.path(), "t", &[]), b"one\n\nthree\nfour\n");
+}
+
+#[test]
+fn the_end_of_the_input_sends_what_lingers() {
+    let folder = tempfile::tempdir().unwrap();
+    let linger = Duration::from_secs(60);
+    let begin = Instant::now();
+    let setting = format!("linger.ms={}", linger.as_millis());
+    run_with_input(folder.path(), &["produce", "-t", "t", "-X", &setting], b"a\nb\nc\n")
+        .expect_status(0)
+        .expect_said("3 records");
+    assert!(begin.elapsed() < linger, "linger.ms was waited out");
 }
 
 #[test]

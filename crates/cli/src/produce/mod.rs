@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rohrpost::{
-    Delivered, Delivery, DeliveryError, Producer, ProducerBuilder, Record, Refusal, Topic, WaitError,
+    Delivered, Delivery, DeliveryError, FlushError, Producer, ProducerBuilder, Record, Refusal, Topic,
+    WaitError,
 };
 
 use self::error_file::ErrorFile;
@@ -31,6 +32,8 @@ use crate::{interrupt, terminal, topics};
 
 /// Deliveries that may be outstanding at once.
 const OUTSTANDING_MAX: usize = 100_000;
+/// How often is looked at what is settled, while the rest is waited for.
+const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// Failures that are told one by one; the rest is counted.
 const FAILURES_TOLD: u64 = 5;
 
@@ -354,15 +357,21 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Waits for every delivery: each ends by `delivery.timeout.ms`, or when a second Ctrl-C closes the producer.
+    /// Sends what lingers, and waits for every delivery: each ends by `delivery.timeout.ms`, or when a second Ctrl-C closes the producer.
     fn flush(&mut self, progress: &Progress) -> Result<(), Failure> {
-        let mut shown = Instant::now();
+        loop {
+            match self.producer.flush_timeout_blocking(SETTLE_EVERY) {
+                Ok(_) => break,
+                Err(FlushError::TimedOut) => {}
+                Err(other) => return Err(Failure::run(other.to_string())),
+            }
+            self.settle_finished()?;
+            if progress.is_shown() {
+                progress.say(self.outstanding.len(), self.totals.failed);
+            }
+        }
         while !self.outstanding.is_empty() {
             self.settle_oldest()?;
-            if progress.is_shown() && shown.elapsed() > Duration::from_millis(100) {
-                progress.say(self.outstanding.len(), self.totals.failed);
-                shown = Instant::now();
-            }
         }
         Ok(())
     }
