@@ -34,7 +34,7 @@ pub const PARTITIONS: usize = 4;
 pub enum Fault {
     /// The leader of a partition gets SIGKILL, every 20 s, and is started again after 10 s.
     LeaderKilled,
-    /// The leader of a partition gets SIGSTOP for 12 s, every 25 s.
+    /// The leader of a partition gets SIGSTOP for 12 s, and until another node leads, every 25 s.
     LeaderPaused,
     /// All nodes get SIGKILL at once and are started again.
     AllKilled,
@@ -223,6 +223,9 @@ impl Scene<'_> {
                 let leader = nodes.leader(topic, number % PARTITIONS);
                 nodes.pause(leader);
                 wait_until(begin, 12);
+                // 12 s are longer than a broker's session (9 s). If the controller stands still as well, its successor gives all
+                // brokers a new session.
+                nodes.await_leader_but(leader, topic, number % PARTITIONS);
                 nodes.resume(leader);
                 nodes.await_in_sync(topic, PARTITIONS);
                 wait_until(begin, 25);

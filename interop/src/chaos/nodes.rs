@@ -82,6 +82,13 @@ impl Nodes {
         })
     }
 
+    /// Until another node than this one leads a partition.
+    pub fn await_leader_but(&self, node: i32, topic: &str, partition: usize) {
+        await_some(&format!("a leader of {topic}-{partition} other than node {node}"), || {
+            (self.leader(topic, partition) != node).then_some(())
+        });
+    }
+
     /// Until all replicas of all partitions are in sync.
     pub fn await_in_sync(&self, topic: &str, partitions: usize) {
         await_some(&format!("all replicas of {topic} in sync"), || {
