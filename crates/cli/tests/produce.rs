@@ -59,6 +59,15 @@ fn the_end_of_the_input_sends_what_lingers() {
     assert!(begin.elapsed() < linger, "linger.ms was waited out");
 }
 
+// CFG-20
+#[test]
+fn a_producer_that_never_waits_for_room_waits_for_its_topic_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    run_with_input(folder.path(), &["produce", "-t", "t", "-X", "queue.enqueue.timeout.ms=0"], b"a\nb\n")
+        .expect_status(0)
+        .expect_said("2 records");
+}
+
 #[test]
 fn a_key_separator_splits_at_its_first_occurrence() {
     let folder = tempfile::tempdir().unwrap();

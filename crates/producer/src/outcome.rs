@@ -499,6 +499,10 @@ impl fmt::Display for Refusal {
                 match (trouble, cause) {
                     (Some(trouble), _) => write!(f, " The cluster cannot be reached: {trouble}"),
                     (None, Some(code)) => write!(f, " The cluster says {}: {}", code.name(), code.message()),
+                    // CFG-20
+                    (None, None) if *waited_ms == 0 => {
+                        write!(f, " max.block.ms=0 waits for nothing. It has been asked for: try again")
+                    }
                     (None, None) => Ok(()),
                 }
             }

@@ -32,6 +32,9 @@ use crate::{interrupt, terminal, topics};
 
 /// Deliveries that may be outstanding at once.
 const OUTSTANDING_MAX: usize = 100_000;
+/// How long the start waits for the topic if max.block.ms waits for nothing: Kafka's default of it.
+const START_MAX: Duration = Duration::from_secs(60);
+const START_TICK: Duration = Duration::from_millis(10);
 /// How often is looked at what is settled, while the rest is waited for.
 const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// Failures that are told one by one; the rest is counted.
@@ -162,9 +165,24 @@ impl<'a> Run<'a> {
         };
         if let Some(topic) = &options.topic {
             // a topic that cannot be had is a failed start, not a million failed records
-            run.topic = Some(run.producer.topic_blocking(topic).map_err(Failure::start)?);
+            run.topic = Some(run.await_topic(topic).map_err(Failure::start)?);
         }
         Ok(run)
+    }
+
+    /// The topic's handle. With max.block.ms=0 no topic would be known before the first record: at the start there is time (CFG-20).
+    fn await_topic(&self, name: &str) -> Result<Topic, Refusal> {
+        let begin = Instant::now();
+        loop {
+            match self.producer.topic_blocking(name) {
+                Err(Refusal::UnknownTopic { waited_ms: 0, trouble: None, .. })
+                    if begin.elapsed() < START_MAX =>
+                {
+                    std::thread::sleep(START_TICK);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Sends everything, waits for every delivery, sums up. True if a record failed or the input was cut short.

@@ -50,7 +50,7 @@ impl ProducerBuilder {
         let settings = pairs.into_iter().map(|(key, value)| Setting {
             key: key.into(),
             value: value.into(),
-            origin: Origin::Code,
+            origin: Origin::Pairs,
         });
         ProducerBuilder { settings: settings.collect(), attached: Attached::default() }
     }
@@ -95,21 +95,17 @@ impl ProducerBuilder {
         value: impl Into<String>,
     ) -> Result<ProducerBuilder, ConfigErrors> {
         let (key, value) = (key.into(), value.into());
-        let unknown = || match suggest::near_miss(&key) {
-            Some(right) => format!("unknown key; did you mean {right}?"),
-            None => "unknown key".into(),
-        };
         let problem = match keys::find(&key) {
             Some(known) => match known.fate {
                 Fate::Misspelt(right) => Some(format!("unknown key; did you mean {right}?")),
                 Fate::OfTopic => match topics::read(&key) {
                     TopicKey::Of(..) => None,
                     TopicKey::Wrong(problem) => Some(problem),
-                    TopicKey::Unknown => Some(unknown()),
+                    TopicKey::Unknown => Some(suggest::with_hint("unknown key", &key)),
                 },
                 _ => None,
             },
-            None => Some(unknown()),
+            None => Some(suggest::with_hint("unknown key", &key)),
         };
         match problem {
             None => Ok(self.with(key, value)),
@@ -121,7 +117,7 @@ impl ProducerBuilder {
     }
 
     /// Sets many of Kafka's keys, such as those of a command line. Nothing is checked now: [`build`](Self::build) tells all mistakes at
-    /// once, unknown keys among them, as it does for those of a file (CFG-4).
+    /// once. A key that nobody knows is one of them, as with [`set`](Self::set) (CFG-4).
     ///
     /// ```
     /// let builder = rohrpost::Producer::builder("localhost:9092").set_all([("lingr.ms", "3"), ("acks", "7")]);
@@ -298,11 +294,11 @@ impl ProducerBuilder {
         self
     }
 
-    /// Checks all settings. Nothing is started; see [`build`](Self::build).
+    /// Checks all settings. Nothing is started, and nothing goes to the log: warnings are [`build`](Self::build)'s.
     ///
     /// A default `client.id` is taken from a count of the process (CFG-15), so two calls give two ids.
     pub fn check(&self) -> Result<Config, ConfigErrors> {
-        resolve::resolve(&self.settings)
+        resolve::resolve(&self.settings).0
     }
 
     /// Checks all settings and starts the producer: its sender thread, and no connection yet. Names are resolved later, on
@@ -318,7 +314,7 @@ impl ProducerBuilder {
 
     /// All settings checked, and the user's own code configured with them.
     pub(crate) fn prepare(self) -> Result<(Config, Attached), BuildError> {
-        let config = self.check()?;
+        let config = resolve::resolve_and_warn(&self.settings)?;
         let given: Vec<_> = self.settings.into_iter().map(|setting| (setting.key, setting.value)).collect();
         let settings = InterceptorSettings { config: &config, given: &given };
         let mut errors = Vec::new();

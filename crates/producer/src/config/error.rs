@@ -73,7 +73,7 @@ impl fmt::Display for ConfigError {
             (None, _) => {}
         }
         match &self.origin {
-            Origin::Code => {}
+            Origin::Code | Origin::Pairs => {}
             Origin::File { path, line: Some(line) } if self.key.is_some() => {
                 write!(f, " ({path}, line {line})")?
             }
@@ -92,8 +92,10 @@ impl std::error::Error for ConfigError {}
 /// Where a setting was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A setter, `set`, or a pair.
+    /// A setter, `set` or `set_all`: one by one, so that each key is meant for the producer (CFG-4).
     Code,
+    /// A map handed over whole: keys may be meant for somebody else.
+    Pairs,
     /// A `.properties` file.
     File { path: String, line: Option<usize> },
 }

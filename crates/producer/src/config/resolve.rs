@@ -28,16 +28,16 @@ const RETRY_BACKOFF_STEP_MAX: u32 = 2;
 const RETRY_BACKOFF_MAX_MS: u64 = 1000;
 
 /// Checks all settings; warnings go to the log.
-pub(super) fn resolve(settings: &[Setting]) -> Result<Config, ConfigErrors> {
-    let (result, warnings) = resolve_quietly(settings);
+pub(super) fn resolve_and_warn(settings: &[Setting]) -> Result<Config, ConfigErrors> {
+    let (result, warnings) = resolve(settings);
     for warning in warnings {
         warn!("configuration: {warning}");
     }
     result
 }
 
-/// The same, with the warnings as texts.
-fn resolve_quietly(settings: &[Setting]) -> (Result<Config, ConfigErrors>, Vec<String>) {
+/// Checks all settings; gives the warnings as texts.
+pub(super) fn resolve(settings: &[Setting]) -> (Result<Config, ConfigErrors>, Vec<String>) {
     let mut resolver = Resolver::default();
     for setting in last_of_each(settings) {
         resolver.place(setting);
@@ -127,13 +127,14 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// CFG-4: near misses are refused, others may be meant for somebody else.
+    /// CFG-4: near misses are refused, and what was set one by one; others may be meant for somebody else.
     fn place_unknown(&mut self, setting: &Setting) {
-        match suggest::near_miss(&setting.key) {
-            Some(right) => self.refuse(setting, format!("unknown key; did you mean {right}?")),
-            None => {
-                self.warnings.push(format!("{} is not a key of a producer and has no effect", setting.key));
-            }
+        let key = &setting.key;
+        if setting.origin == Origin::Code || suggest::near_miss(key).is_some() {
+            self.refuse(setting, suggest::with_hint("unknown key", key));
+        } else {
+            let warning = format!("{key} is not a key of a producer and has no effect");
+            self.warnings.push(suggest::with_hint(&warning, key));
         }
     }
 

@@ -8,6 +8,22 @@ pub(super) fn near_miss(key: &str) -> Option<&'static str> {
     nearest(key, keys::real_names())
 }
 
+/// `problem`, and the key that was probably meant in place of an unknown one: a near miss, or the only one that begins with it (`linger`
+/// for `linger.ms`).
+pub(super) fn with_hint(problem: &str, key: &str) -> String {
+    match near_miss(key).or_else(|| only_longer(key)) {
+        Some(right) => format!("{problem}; did you mean {right}?"),
+        None => problem.to_owned(),
+    }
+}
+
+fn only_longer(key: &str) -> Option<&'static str> {
+    let plain = key.to_lowercase().replace('_', ".");
+    let mut longer = keys::real_names()
+        .filter(|name| name.strip_prefix(plain.as_str()).is_some_and(|rest| rest.starts_with('.')));
+    longer.next().filter(|_| !plain.is_empty() && longer.next().is_none())
+}
+
 /// The same among a few keys.
 pub(super) fn near_miss_among(key: &str, known: &[&'static str]) -> Option<&'static str> {
     nearest(key, known.iter().copied())
@@ -66,6 +82,16 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // CFG-4
+    #[test]
+    fn a_key_without_its_unit_is_completed_if_only_one_is_meant() {
+        assert_eq!(with_hint("unknown", "linger"), "unknown; did you mean linger.ms?");
+        assert_eq!(with_hint("unknown", "Delivery_Timeout"), "unknown; did you mean delivery.timeout.ms?");
+        assert_eq!(with_hint("unknown", "retry.backoff"), "unknown"); // .ms and .max.ms
+        assert_eq!(with_hint("unknown", "linge"), "unknown");
+        assert_eq!(with_hint("unknown", ""), "unknown");
+    }
 
     #[test]
     fn a_distance_counts_single_letters_and_swapped_neighbours() {

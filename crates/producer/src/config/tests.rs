@@ -15,7 +15,7 @@ fn warned(pairs: &[(&str, &str)]) -> (Result<Config, String>, Vec<String>) {
     let mut all = vec![("bootstrap.servers", "localhost:9092")];
     all.extend_from_slice(pairs);
     let builder = ProducerBuilder::from_pairs(all);
-    let (result, warnings) = resolve_quietly(&builder.settings);
+    let (result, warnings) = resolve(&builder.settings);
     (result.map_err(|e| e.to_string()), warnings)
 }
 
@@ -467,6 +467,19 @@ fn mistakes_in_topics_settings_are_told_with_all_others() {
     assert!(ProducerBuilder::new("a:1").set("topic.c.linger.ms", "1").is_ok());
     assert!(warned(&[("topic.name", "orders")]).1.iter().any(|w| w.contains("topic.name is not a key")));
     assert!(refused(&[("topic.recreatoin", "hold")]).contains("did you mean topic.recreation?"));
+}
+
+// CFG-4
+#[test]
+fn what_a_map_may_hold_for_others_is_refused_where_it_was_set_for_the_producer() {
+    let others = [("schema.registry.url", "x"), ("linger", "5")];
+    let (config, warnings) = warned(&others);
+    assert!(config.is_ok());
+    assert_eq!(warnings[0], "schema.registry.url is not a key of a producer and has no effect");
+    assert!(warnings[1].ends_with("has no effect; did you mean linger.ms?"), "{warnings:?}");
+    let refused = ProducerBuilder::new("a:1").set_all(others).check().unwrap_err().to_string();
+    assert!(refused.contains("schema.registry.url=x: unknown key"), "{refused}");
+    assert!(refused.contains("linger=5: unknown key; did you mean linger.ms?"), "{refused}");
 }
 
 // CFG-9, CFG-17
