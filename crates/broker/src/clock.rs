@@ -29,6 +29,19 @@ pub struct SystemClock {
 }
 
 /// A clock that stands still until it is moved. Clones share their time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rohrpost_broker::{Clock, Cluster, ManualClock};
+///
+/// let clock = ManualClock::new(1_700_000_000_000);
+/// let cluster = Cluster::builder().topic("orders", 1, 1).clock(&clock).start()?;
+/// clock.advance(Duration::from_secs(7 * 24 * 3600)); // a week, with all checkpoints and retention in it, at once
+/// assert_eq!(clock.now_ms(), 1_700_604_800_000);
+/// # drop(cluster);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct ManualClock {
     shared: Arc<Shared>,
@@ -96,8 +109,8 @@ impl ManualClock {
         ManualClock { shared: Arc::new(shared) }
     }
 
-    /// Moves both clocks forward, from one due piece of timed work to the next, each done at its time in this thread. Syncs that
-    /// it orders run in threads of their own.
+    /// Moves both clocks forward, from one due piece of timed work to the next, each done at its time in this thread: it blocks for as
+    /// long as that work takes. Syncs that it orders run in threads of their own. Parts of a millisecond are dropped.
     pub fn advance(&self, by: Duration) {
         let _one = self.shared.moving.lock();
         let target = self.time().monotonic_ms.saturating_add(by.as_millis() as u64);

@@ -13,8 +13,23 @@ use crate::error::{StartError, StopError, TopicError};
 use crate::replica::{EpochCheck, Partition, ReadRequest, Reader};
 use crate::server::BrokerServer;
 
-/// A running cluster of one broker. `Send + Sync`; share it in an `Arc`. Dropping it stops it like [`Cluster::stop`] and
-/// logs what went wrong.
+/// A running cluster of one broker. `Send + Sync`; share it in an `Arc`. Dropping it stops it like [`Cluster::stop`], waits as that
+/// does, and logs what went wrong.
+///
+/// It has threads of its own and needs no runtime. Its calls are blocking ones: in asynchronous code start and stop it where a
+/// millisecond (in memory) or a few syncs of the disk (with a data directory) do no harm.
+///
+/// ```
+/// use rohrpost_broker::Cluster;
+///
+/// let cluster = Cluster::builder().topic("orders", 6, 1).config("message.max.bytes", "2000").start()?;
+/// let servers = cluster.bootstrap_servers(); // for any Kafka client
+/// assert!(servers.starts_with("127.0.0.1:"));
+/// cluster.create_topic("payments", 1, 1)?;
+/// assert_eq!(cluster.log("payments", 0).end_offset(), 0);
+/// cluster.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Cluster {
     server: BrokerServer,
@@ -81,7 +96,7 @@ impl Cluster {
         self.server.bootstrap_servers()
     }
 
-    /// The address that the broker listens on.
+    /// The address that the broker listens on; the port is the real one, also where any free one was asked for.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -96,7 +111,8 @@ impl Cluster {
         PartitionLog { cluster: self, topic: topic.to_owned(), partition }
     }
 
-    /// Creates a topic and returns when the broker serves it. -1 means the broker's default.
+    /// Creates a topic and returns when the broker serves it. -1 means the broker's default (`num.partitions`,
+    /// `default.replication.factor`). With a data directory the metadata log is synced before it returns.
     ///
     /// # Errors
     /// Kafka's error code and a message, for example when the topic exists.
@@ -119,6 +135,9 @@ impl Cluster {
 
     /// Returns when everything acknowledged so far is on disk (fdatasync). In memory there is nothing to do.
     ///
+    /// # Blocking
+    /// As long as the disk takes; no timeout bounds it.
+    ///
     /// # Errors
     /// Names each log that could not be synced; its records may be lost with the machine.
     pub fn sync(&self) -> Result<(), StopError> {
@@ -130,10 +149,14 @@ impl Cluster {
         self.server.storage_failure()
     }
 
-    /// Stops accepting, closes the connections, syncs and closes every log, and marks the directory as cleanly stopped.
+    /// Stops accepting, closes the connections, syncs and closes every log, and marks the directory as cleanly stopped. Requests that
+    /// are not answered yet never are: their clients see a closed connection.
+    ///
+    /// # Blocking
+    /// Waits for the broker's threads to end and for the disk; about a millisecond in memory.
     ///
     /// # Errors
-    /// Names each log that could not be closed; the next start recovers it.
+    /// Names each log that could not be closed; the next start recovers it. The cluster is stopped all the same.
     pub fn stop(self) -> Result<(), StopError> {
         self.server.stop()
     }
@@ -152,7 +175,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// A topic that is there when `start` returns. One that a data directory already holds is left as it is.
+    /// A topic that is there when `start` returns; -1 means the broker's default. One that a data directory already holds is left as it
+    /// is.
     pub fn topic(mut self, name: impl Into<String>, partitions: i32, replication_factor: i16) -> Self {
         self.topics.push((name.into(), partitions, replication_factor));
         self
@@ -191,6 +215,10 @@ impl ClusterBuilder {
     }
 
     /// Starts the cluster; its port is bound and its topics exist when this returns.
+    ///
+    /// # Blocking
+    /// A millisecond in memory. With a data directory as long as the recovery of its logs takes: only what a killed broker has left
+    /// since the last sync is read.
     ///
     /// # Errors
     /// Says what is wrong: configuration, address, directory. Nothing is left running.
@@ -239,7 +267,7 @@ const READ_BYTES: usize = 1 << 20;
 const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
 
 impl PartitionLog<'_> {
-    /// Every committed record, in order of offset.
+    /// Every committed record, in order of offset, in memory at once. Control records are left out.
     ///
     /// # Panics
     /// If the cluster has no such partition or the log cannot be read: this is for tests. [`PartitionLog::try_records`]

@@ -24,6 +24,8 @@
 //! every queue is bounded; a batch is stored as the client sent it, except base offset and leader epoch; an
 //! acknowledgement means what `docs/durability.md` says of it (U7). It answers only what it really does.
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 mod clock;
 mod cluster;
 pub mod config;

@@ -60,7 +60,21 @@ pub struct ListenerAddress<'a> {
     pub advertised: String,
 }
 
-/// A running broker. Dropping it stops it like [`BrokerServer::stop`], with errors logged.
+/// A running broker. Dropping it stops it like [`BrokerServer::stop`], waits as that does, and logs errors. `Send + Sync`.
+///
+/// ```
+/// use rohrpost_broker::BrokerServer;
+/// use rohrpost_broker::config::BrokerConfig;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let data = directory.path().display().to_string();
+/// let config = BrokerConfig::from_properties(&format!("node.id=1\nlog.dirs={data}\nlisteners=PLAINTEXT://127.0.0.1:0\n"))?;
+/// let server = BrokerServer::start(config)?;
+/// server.create_topic("orders", 6, 1)?;
+/// println!("clients connect to {}", server.bootstrap_servers());
+/// server.stop()?; // else the next start takes it for killed, and recovers
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct BrokerServer {
     /// There until the broker is stopped; the next two likewise.
     broker: Option<Arc<Broker>>,
@@ -79,6 +93,9 @@ pub struct BrokerServer {
 
 impl BrokerServer {
     /// Starts a broker; it accepts connections when this returns.
+    ///
+    /// # Blocking
+    /// As long as the recovery of the logs takes: after a clean stop none is read, after a kill what was not synced.
     ///
     /// # Errors
     /// Says what is wrong. Nothing is left running, and the directory is free again.
@@ -233,10 +250,10 @@ impl BrokerServer {
         self.quota.open()
     }
 
-    /// Creates a topic; -1 for the broker's defaults. Returns when the broker serves it.
+    /// Creates a topic; -1 for the broker's defaults. Returns when the broker serves it and the metadata log is synced.
     ///
     /// # Errors
-    /// Kafka's error code and a message, for example when the topic exists.
+    /// Kafka's error code and a message, for example when the topic exists. Nothing was created then.
     pub fn create_topic(
         &self,
         name: &str,
@@ -269,6 +286,9 @@ impl BrokerServer {
 
     /// Returns when everything acknowledged so far is on disk (fdatasync).
     ///
+    /// # Blocking
+    /// As long as the disk takes; no timeout bounds it.
+    ///
     /// # Errors
     /// Names each log that could not be synced; its records may be lost with the machine.
     pub fn sync(&self) -> Result<(), StopError> {
@@ -298,10 +318,14 @@ impl BrokerServer {
         Arc::downgrade(&replicas)
     }
 
-    /// Stops accepting, closes the connections, syncs and closes every log, and marks the directory as cleanly stopped.
+    /// Stops accepting, closes the connections, syncs and closes every log, and marks the directory as cleanly stopped. Requests that
+    /// are not answered yet never are.
+    ///
+    /// # Blocking
+    /// Waits for the broker's threads to end and for the disk.
     ///
     /// # Errors
-    /// Names what could not be closed; the next start recovers it.
+    /// Names what could not be closed; the next start recovers it. The broker is stopped all the same.
     pub fn stop(mut self) -> Result<(), StopError> {
         self.shut_down()
     }

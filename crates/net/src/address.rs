@@ -102,6 +102,7 @@ impl std::error::Error for AddressError {}
 
 /// Parses a `bootstrap.servers` list: entries separated by commas, trimmed, duplicates dropped (the first stays).
 ///
+/// # Errors
 /// An empty list and an empty entry (`a:1,`) are refused (CFG-1), and so is an entry without a port (CFG-16).
 pub fn parse_bootstrap_servers(list: &str) -> Result<Vec<Address>, AddressError> {
     if list.trim().is_empty() {

@@ -64,6 +64,9 @@ pub struct Response {
 
 impl Response {
     /// Reads the answer to a request of type `R`; strings and record bytes borrow from this response.
+    ///
+    /// # Errors
+    /// [`ClientError::Decode`]: the broker's answer is not what the version says, or `R` is not what was asked.
     pub fn decode<'r, 'q, R: Request<'q>>(&'r self) -> Result<R::Response<'r>, ClientError> {
         <R::Response<'r>>::decode(&mut Decoder::new(&self.body), self.version)
             .map_err(|error| ClientError::Decode { api: self.api, version: self.version, error })
@@ -71,6 +74,20 @@ impl Response {
 }
 
 /// A blocking client. Not for several threads at once.
+///
+/// Each call parks its thread for at most the time in which a connection comes about (`connect_timeout_ms`) and then the time of an
+/// answer (`request_timeout_ms`); one that has to learn of the cluster first waits for two answers. For callers that must not be
+/// blocked there is [`Network`].
+///
+/// ```no_run
+/// use rohrpost_net::{Client, ClientConfig, parse_bootstrap_servers};
+///
+/// let mut client = Client::connect(&parse_bootstrap_servers("localhost:9092")?, ClientConfig::default())?;
+/// for topic in client.metadata(None)?.topics {
+///     println!("{} has {} partitions", topic.name, topic.partitions.len());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Client {
     network: Network<Vec<u8>>,
     config: ClientConfig,
@@ -93,7 +110,11 @@ struct Failure {
 
 impl Client {
     /// Connects to one of the bootstrap servers: to all at once, and the first that is ready will do (MET-1). An attempt that
-    /// fails is repeated until `connect_timeout_ms` is over; the error names every address and why.
+    /// fails is repeated until `connect_timeout_ms` is over.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`] names every address and why; at once if none of them speaks Kafka's protocol. [`ClientError::Io`] if
+    /// the system gives no poll.
     pub fn connect(bootstrap: &[Address], config: ClientConfig) -> Result<Self, ClientError> {
         let mut network = Network::new(config.net.clone()).map_err(ClientError::Io)?;
         let bootstrap: Vec<NodeId> = (1..)
@@ -122,11 +143,18 @@ impl Client {
     ///
     /// The answer may still carry error codes: those are the caller's to look at. After NOT_LEADER_OR_FOLLOWER and its like
     /// call [`forget_leaders`](Self::forget_leaders) before trying again.
+    ///
+    /// # Errors
+    /// After [`ClientError::Disconnected`] and [`ClientError::Io`] the broker may have carried the request out, and nobody has sent it
+    /// again; after every other error nothing was sent.
     pub fn call<'q, R: Request<'q>>(&mut self, to: Target<'_>, request: &R) -> Result<Response, ClientError> {
         self.call_within(to, R::API_KEY.versions(), request)
     }
 
     /// As [`call`](Self::call), in the highest common version within `versions`.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
     pub fn call_within<'q, R: Request<'q>>(
         &mut self,
         to: Target<'_>,
@@ -139,6 +167,9 @@ impl Client {
     }
 
     /// The version in which [`call_within`](Self::call_within) would ask, for requests whose content depends on it.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route), or [`ClientError::UnsupportedVersion`].
     pub fn version(
         &mut self,
         to: Target<'_>,
@@ -150,6 +181,10 @@ impl Client {
     }
 
     /// The id of the broker that `to` means, connected.
+    ///
+    /// # Errors
+    /// There is none ([`ClientError::UnknownNode`], [`ClientError::NoLeader`], [`ClientError::Metadata`],
+    /// [`ClientError::UnknownPartition`]), or it cannot be connected.
     pub fn route(&mut self, to: Target<'_>) -> Result<NodeId, ClientError> {
         match to {
             Target::Any => self.connect_to_any(),
@@ -177,6 +212,9 @@ impl Client {
 
     /// Brokers and topics of the cluster; of all topics with `None`. No topic is created by asking (with brokers before
     /// 0.11, which have no way to say so, it may be).
+    ///
+    /// # Errors
+    /// No broker can be connected or answers. What is wrong with a single topic is in its [`TopicMetadata`].
     pub fn metadata(&mut self, topics: Option<&[&str]>) -> Result<Metadata, ClientError> {
         let deadline = self.deadline();
         loop {
@@ -194,6 +232,9 @@ impl Client {
     }
 
     /// The leader of a partition. A partition without a leader is asked for again until `connect_timeout_ms` is over.
+    ///
+    /// # Errors
+    /// There is no such topic or partition, or no leader in time; or no broker answers.
     pub fn leader(&mut self, topic: &str, partition: i32) -> Result<NodeId, ClientError> {
         if let Some(leader) = self.leaders.get(topic).and_then(|partitions| partitions.get(&partition)) {
             return Ok(*leader);

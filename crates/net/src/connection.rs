@@ -66,6 +66,9 @@ const SASL_CORRELATION_IDS: i32 = 2_147_483_640;
 
 impl CorrelationIds {
     /// Ids from `next` on, which must be below those of SASL.
+    ///
+    /// # Panics
+    /// If the id is negative, or one that SASL's requests have.
     pub fn starting_at(next: i32) -> Self {
         assert!((0..SASL_CORRELATION_IDS).contains(&next), "correlation id {next} belongs to SASL");
         Self { next }
@@ -310,7 +313,10 @@ impl<O> Connection<O> {
         }
     }
 
-    /// Takes a request, or gives it back if [`can_send`](Self::can_send) is false.
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// If [`can_send`](Self::can_send) is false, the request is given back.
     pub fn send(&mut self, sending: Sending<O>, now_ms: u64) -> Result<(), O> {
         if !self.can_send(now_ms) {
             return Err(sending.request);

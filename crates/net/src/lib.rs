@@ -26,6 +26,8 @@
 //! TLS and SASL will stand between a connection's socket and its frames (CON-6): the socket in `stream`, the
 //! exchange before the version handshake in [`connection`].
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 mod address;
 mod backoff;
 mod client;

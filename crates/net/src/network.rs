@@ -77,12 +77,18 @@ struct Node<O> {
 }
 
 impl<O: Outgoing> Network<O> {
-    /// A network without nodes. Errors are the system's: no more file descriptors.
+    /// A network without nodes.
+    ///
+    /// # Errors
+    /// The system's: no more file descriptors.
     pub fn new(config: NetConfig) -> io::Result<Self> {
         Self::with_resolver(config, Arc::new(SystemResolver))
     }
 
     /// As [`new`](Self::new), with another way to resolve names.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub fn with_resolver(config: NetConfig, resolve: Arc<dyn Resolve>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -240,10 +246,12 @@ impl<O: Outgoing> Network<O> {
         self.tools.correlation_ids.take()
     }
 
-    /// Hands a request over; it is written by the next `poll` or `flush`. Given back if `ready` is false.
+    /// Hands a request over; it is written by the next `poll` or `flush`.
+    ///
+    /// # Errors
+    /// If `ready` is false, the request is given back: nothing of it was sent.
     ///
     /// # Panics
-    ///
     /// If the request has no bytes.
     pub fn send(
         &mut self,
@@ -296,9 +304,10 @@ impl<O: Outgoing> Network<O> {
 
     /// Writes what was handed over, waits at most `timeout` (`None`: without end) for sockets, names, deadlines or the
     /// waker, and reports what happened. Does not wait if there is something to report already. May return without an event:
-    /// a connection can have become able to take a request.
+    /// a connection can have become able to take a request. The only call here that blocks.
     ///
-    /// An error is the poll's own, never that of a connection.
+    /// # Errors
+    /// The poll's own, never that of a connection.
     pub fn poll(
         &mut self,
         timeout: Option<Duration>,

@@ -17,6 +17,10 @@ use crate::network::Waker;
 /// Resolves names; a test may bring its own.
 pub trait Resolve: Send + Sync + 'static {
     /// All addresses of a name, in the system's order. May block: it runs on a thread for this purpose.
+    ///
+    /// # Errors
+    /// The name is not known, or nobody can be asked. The connection then ends with [`Disconnect::Resolve`](crate::Disconnect), and is
+    /// tried again by whoever wants it.
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }
 

@@ -34,8 +34,30 @@ use crate::wait;
 
 /// What becomes of one accepted record.
 ///
-/// It can be awaited on any executor, polled, waited for in a plain thread with or without timeout, or dropped: dropping it
-/// changes nothing for the record (CMPL-2). It is cancel safe: a `select!` that drops a borrowed poll loses nothing.
+/// It can be awaited on any executor, polled, waited for in a plain thread with or without timeout, or dropped. What each outcome
+/// means, and what to do about it, is in `docs/outcomes.md`. Inside a callback of this producer it may be asked ([`poll_now`](Self::poll_now),
+/// [`is_done`](Self::is_done)) but not waited for (CMPL-6).
+///
+/// ```
+/// # use std::time::Duration;
+/// # use rohrpost::{Producer, Record, WaitError};
+/// # let cluster = rohrpost_broker::Cluster::builder().topic("orders", 1, 1).start()?;
+/// # let producer = Producer::builder(cluster.bootstrap_servers()).build()?;
+/// let delivery = producer.send_blocking(Record::to("orders").value("one espresso"))?;
+/// match delivery.wait_timeout(Duration::from_secs(5)) {
+///     Ok(at) => println!("{}-{} at {:?}", at.topic(), at.partition(), at.offset()),
+///     Err(WaitError::TimedOut(delivery)) => println!("no answer yet, which says nothing about the record: {delivery:?}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Cancel safety
+/// Dropping it changes nothing for the record: it is sent, retried and counted as any other (CMPL-2). A `select!` that drops a borrowed
+/// poll loses nothing.
+///
+/// # Panics
+/// If it is polled again after it has given its result.
 pub struct Delivery {
     /// `None` once the result was taken.
     completion: Option<Handle>,
@@ -70,7 +92,10 @@ impl Delivery {
         Delivery { completion: Some(completion), index, slot: NO_SLOT, timestamp, key_size, value_size }
     }
 
-    /// The result if it is there. It can be asked for again, and awaited afterwards.
+    /// The result if it is there. It can be asked for again, and awaited afterwards. `None` after it was awaited to its end.
+    ///
+    /// # Errors
+    /// The record's failure; [`DeliveryError::outcome`] says whether it may be in the log.
     pub fn poll_now(&mut self) -> Option<Result<Delivered, DeliveryError>> {
         if self.completion.as_ref()?.result.get().is_none() {
             self.follow();
@@ -91,13 +116,17 @@ impl Delivery {
         self.completion.as_ref().is_none_or(|completion| completion.is_settled(self.index))
     }
 
-    /// Waits in a plain thread, without limit. `delivery.timeout.ms` bounds the wait while the producer lives.
+    /// Waits in a plain thread, without limit.
     ///
     /// Who waits for each record before the next is sent pays `linger.ms` and a round trip every time; records sent without waiting
     /// share requests (SEND-1).
     ///
+    /// # Blocking
+    /// Parks the thread until the outcome is there: at most `delivery.timeout.ms`, the time that callbacks of older records take, and,
+    /// with a failed-records file on a disk that hangs, ten seconds. Do not call it on an executor's thread: await the `Delivery`.
+    ///
     /// # Errors
-    /// The record's failure, or [`WaitError::InCallback`]. Do not call it on an executor's thread: await the `Delivery`.
+    /// The record's failure ([`DeliveryError::outcome`] says whether it may be in the log), or [`WaitError::InCallback`].
     #[inline]
     pub fn wait(mut self) -> Result<Delivered, WaitError> {
         // The common case of who waits for one after the other: acknowledged, and nothing to undo.
@@ -111,10 +140,14 @@ impl Delivery {
         self.wait_until(None)
     }
 
-    /// Waits in a plain thread, at most `timeout` (CMPL-2).
+    /// Waits in a plain thread, at most `timeout` (CMPL-2). [`Duration::ZERO`] looks and does not wait.
+    ///
+    /// # Blocking
+    /// Parks the thread for at most `timeout`.
     ///
     /// # Errors
-    /// The record's failure, or [`WaitError::TimedOut`] or [`WaitError::InCallback`] with the handle.
+    /// The record's failure, or [`WaitError::TimedOut`] or [`WaitError::InCallback`] with the handle. These two say nothing about the
+    /// record, which is still on its way: to send it again because of them may repeat it.
     pub fn wait_timeout(self, timeout: Duration) -> Result<Delivered, WaitError> {
         self.wait_until(Instant::now().checked_add(timeout))
     }

@@ -62,6 +62,7 @@
 //! The accumulator is shared by all threads (`&self`, one short lock per partition); every other state machine has a
 //! single owner, the sender thread. None of them does I/O or reads a clock.
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 #![cfg_attr(loom, feature(arbitrary_self_types))] // loom's `Arc` as `self`; with RUSTC_BOOTSTRAP, see scripts/interleavings
 
 mod accumulator;

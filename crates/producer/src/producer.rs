@@ -36,7 +36,28 @@ use crate::wait::{block_on, in_callback};
 /// process is the rule.
 ///
 /// When the last handle is dropped, the producer closes as with `close(Duration::ZERO)` and warns if records were lost; use
-/// [`close`](Producer::close) to send what is buffered.
+/// [`close`](Producer::close) to send what is buffered. Dropping never waits (FLU-8).
+///
+/// Calls whose names end in `_blocking`, and [`Delivery::wait`](crate::Delivery::wait), are for plain threads: they park the thread. On
+/// an executor's thread that holds up every task there; await the call of the same name without `_blocking`. Inside a callback of this
+/// producer, a call that would have to wait fails at once, whichever of the two it is (CMPL-6).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rohrpost::{Producer, Record};
+///
+/// # let cluster = rohrpost_broker::Cluster::builder().topic("orders", 1, 1).start()?;
+/// # let servers = cluster.bootstrap_servers();
+/// let producer = Producer::builder(servers).build()?;
+/// producer.connect_blocking()?; // so that the first record need not wait
+/// let first = producer.send_blocking(Record::to("orders").key("42").value("one espresso"))?;
+/// producer.send_blocking(Record::to("orders").key("42").value("two coffees"))?; // nobody waits for this one
+/// assert_eq!(producer.flush_blocking()?.acked, 2);
+/// assert_eq!(first.wait()?.offset(), Some(0));
+/// assert!(producer.close_blocking(Duration::from_secs(10)).undelivered.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -70,6 +91,9 @@ impl Producer {
     }
 
     /// A builder with the settings of a `.properties` file; see [`ProducerBuilder::from_properties`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line of it cannot be understood.
     pub fn from_properties(path: impl AsRef<Path>) -> Result<ProducerBuilder, ConfigErrors> {
         ProducerBuilder::from_properties(path)
     }
@@ -80,14 +104,27 @@ impl Producer {
         &self.shared().config
     }
 
-    /// Waits until the cluster is known and, with idempotence, the producer has its id: so the first send need not (CON-8).
+    /// Waits until the cluster is known and, with idempotence, the producer has its id: so the first send need not (CON-8). At most
+    /// `max.block.ms`. It need not be called: `send` waits for the same.
     ///
-    /// Cancel safe. Fails after `max.block.ms`, saying which servers were tried and why they did not help.
+    /// # Cancel safety
+    /// Dropped, it leaves nothing behind; what was learned of the cluster meanwhile stays known.
+    ///
+    /// # Errors
+    /// [`Refusal::NotConnected`] when `max.block.ms` is over: which servers were tried, and why they did not help. [`Refusal::Closed`]
+    /// and [`Refusal::Fatal`] as soon as the producer is so, [`Refusal::WouldWait`] inside a callback. The producer goes on trying after
+    /// a failure, and so may the caller.
     pub async fn connect(&self) -> Result<(), Refusal> {
         self.connect_to(&[]).await
     }
 
     /// As [`connect`](Self::connect), and waits for these topics and connections to the leaders of their partitions.
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); and [`Refusal::TopicRefused`] as soon as the cluster refuses one of the topics.
     pub async fn connect_to(&self, topics: &[&str]) -> Result<(), Refusal> {
         let shared = self.shared();
         let topics: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(*topic)).collect();
@@ -114,11 +151,25 @@ impl Producer {
     }
 
     /// [`connect`](Self::connect) for plain threads.
+    ///
+    /// # Blocking
+    /// Parks the thread for at most `max.block.ms`.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
     pub fn connect_blocking(&self) -> Result<(), Refusal> {
         block_on(self.connect())
     }
 
-    /// The topic's partitions, as they are known; waits for metadata up to `max.block.ms` if they are not. Cancel safe.
+    /// The topic's partitions, as they are known; waits for metadata up to `max.block.ms` if they are not. A topic that does not exist
+    /// may be created by being asked for, if `allow.auto.create.topics` and the brokers allow it.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownTopic`] when `max.block.ms` is over; [`Refusal::TopicRefused`] as soon as the cluster refuses the topic;
+    /// [`Refusal::Closed`] and [`Refusal::Fatal`]; [`Refusal::WouldWait`] inside a callback if the partitions are not known.
     pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, Refusal> {
         let shared = self.shared();
         let name: Arc<str> = topic.into();
@@ -167,21 +218,37 @@ impl Producer {
     }
 
     /// [`partitions_for`](Self::partitions_for) for plain threads.
+    ///
+    /// # Blocking
+    /// Parks the thread for at most `max.block.ms`, and not at all for a topic that is known.
+    ///
+    /// # Errors
+    /// As [`partitions_for`](Self::partitions_for).
     pub fn partitions_for_blocking(&self, topic: &str) -> Result<Vec<PartitionInfo>, Refusal> {
         block_on(self.partitions_for(topic))
     }
 
     /// Sends everything accepted so far without lingering, and waits until each of those records has its outcome, callbacks
     /// included (FLU-1). Records sent after the call are not waited for. That records fail does not fail the flush: the report
-    /// says how many were not delivered.
+    /// says how many were not delivered. Every record has its outcome at the age of `delivery.timeout.ms`, so that bounds the wait.
     ///
-    /// Cancel safe: dropping the future ends the hurry for what is sent from then on; what was sent before the call goes out all the same.
-    /// Fails at once inside a callback (CMPL-6).
+    /// # Cancel safety
+    /// Dropping the future ends the hurry for what is sent from then on; what was sent before the call goes out all the same.
+    ///
+    /// # Errors
+    /// [`FlushError::InCallback`] at once inside a callback (CMPL-6). Nothing else.
     pub async fn flush(&self) -> Result<FlushReport, FlushError> {
         self.flush_timeout(Duration::MAX).await
     }
 
-    /// [`flush`](Self::flush), with a limit. After it the records are still on their way.
+    /// [`flush`](Self::flush), with a limit. After it the records are still on their way. Parts of a millisecond are rounded up;
+    /// [`Duration::ZERO`] looks and does not wait, [`Duration::MAX`] is without limit.
+    ///
+    /// # Cancel safety
+    /// As [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// [`FlushError::TimedOut`] when the time is over, [`FlushError::InCallback`] at once inside a callback.
     pub async fn flush_timeout(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         // CMPL-6
         if in_callback() {
@@ -202,11 +269,24 @@ impl Producer {
     }
 
     /// [`flush`](Self::flush) for plain threads.
+    ///
+    /// # Blocking
+    /// Parks the thread until every record that was sent before has its outcome: at most `delivery.timeout.ms` and the time that
+    /// callbacks take.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
     pub fn flush_blocking(&self) -> Result<FlushReport, FlushError> {
         block_on(self.flush())
     }
 
     /// [`flush_timeout`](Self::flush_timeout) for plain threads.
+    ///
+    /// # Blocking
+    /// Parks the thread for at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`flush_timeout`](Self::flush_timeout).
     pub fn flush_timeout_blocking(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         block_on(self.flush_timeout(timeout))
     }
@@ -220,6 +300,9 @@ impl Producer {
     ///
     /// Memory of queued records comes back at once, that of records in flight when their request has ended. Outcomes are told
     /// in the order of sending (CMPL-3): one behind a record whose outcome is open is told after that.
+    ///
+    /// # Cancel safety
+    /// The call itself begins the purge. Dropping what it gives changes nothing for that; then nobody gets the records back.
     pub fn purge(&self, queued: bool, in_flight: bool) -> Purge {
         let shared = self.shared();
         let purge = shared.commands.purge(&shared.sender, queued, in_flight);
@@ -232,11 +315,15 @@ impl Producer {
 
     /// Takes no more records, sends everything buffered without lingering, waits for the answers, and ends the producer
     /// (FLU-5). When `timeout` is over, or at once if it is zero, what is not acknowledged fails, and the report gives those
-    /// records back (FLU-6). `Duration::MAX` is without limit.
+    /// records back (FLU-6). `Duration::MAX` is without limit; then `delivery.timeout.ms` bounds the wait.
     ///
     /// Every handle of the producer is closed with it. Closing twice is fine: both calls wait for the same end, the shorter
-    /// time counts, and one of them gets the undelivered records (FLU-7). If the future is dropped, the producer closes all
-    /// the same. Inside a callback it acts as `close(0)` and does not wait, so its report is empty (CMPL-6).
+    /// time counts, and one of them gets the undelivered records (FLU-7). Inside a callback it acts as `close(0)` and does not wait, so
+    /// its report is empty (CMPL-6).
+    ///
+    /// # Cancel safety
+    /// From the first poll on the producer closes, whether the future is dropped or not; dropped, it only gives up the report, and a
+    /// further call gets it.
     pub async fn close(&self, timeout: Duration) -> CloseReport {
         let shared = self.shared();
         if in_callback() {
@@ -249,6 +336,10 @@ impl Producer {
     }
 
     /// [`close`](Self::close) for plain threads.
+    ///
+    /// # Blocking
+    /// Parks the thread for at most `timeout`, and, with a [failed-records file](ProducerBuilder::failed_records) on a slow disk, ten
+    /// seconds more.
     pub fn close_blocking(&self, timeout: Duration) -> CloseReport {
         block_on(self.close(timeout))
     }
@@ -272,10 +363,12 @@ impl Producer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Cancel safe: the record is written even if the future is dropped after its first poll.
+    /// # Cancel safety
+    /// From the first poll on the record is written, whether the future is dropped or not.
     ///
     /// # Errors
-    /// The producer has no such file or is closed, or the file cannot be written.
+    /// The producer has no such file or is closed: the record is not there. Or the file cannot be written or synced: the record is not
+    /// there, or may not outlast a power loss. It is not in the error; keep a clone if it must not be lost.
     pub async fn keep_failed(&self, failed: impl Into<FailedRecord>) -> Result<(), KeepError> {
         let keeping = self.shared().accumulator.outlet().keeping().ok_or(KeepError::NoFile)?;
         keeping.sink.keep_one(failed.into()).wait().await
@@ -283,13 +376,17 @@ impl Producer {
 
     /// [`keep_failed`](Self::keep_failed) for plain threads.
     ///
+    /// # Blocking
+    /// Parks the thread until the disk has the record. No timeout bounds it; only a disk that hangs makes it long.
+    ///
     /// # Errors
     /// As [`keep_failed`](Self::keep_failed).
     pub fn keep_failed_blocking(&self, failed: impl Into<FailedRecord>) -> Result<(), KeepError> {
         block_on(self.keep_failed(failed))
     }
 
-    /// Counts and levels at this moment. Cheap, but not free: it looks at every partition that has batches queued.
+    /// Counts and levels at this moment. Cheap, but not free: it looks at every partition that has batches queued. Never waits; also
+    /// after [`close`](Producer::close).
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics::of(self.shared())

@@ -46,11 +46,23 @@ pub use self::permit::{Permit, PermitError};
 impl Producer {
     /// Accepts a record: waits for the topic's metadata and for room, at most `max.block.ms`, and never for the broker.
     ///
-    /// Cancel safe: dropped before it is done, it has sent nothing. Its place among the senders of its topic is that of its first
-    /// poll.
+    /// On a topic that is known and with room it is done at its first poll. Its place among the senders of its topic is that of its
+    /// first poll.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, it has sent nothing, and gives its place and its memory back (BUF-8).
     ///
     /// # Errors
-    /// Whatever keeps the record from being accepted, with the record (CMPL-7). What happens later is the `Delivery`'s.
+    /// Whatever keeps the record from being accepted, with the record (CMPL-7): nothing of it was sent, and sending it again repeats
+    /// nothing. What happens later is the `Delivery`'s.
+    ///
+    /// | reason | when |
+    /// |---|---|
+    /// | [`Refusal::UnknownTopic`], [`Refusal::UnknownPartition`] | not there within `max.block.ms` |
+    /// | [`Refusal::BufferExhausted`] | no room within the same `max.block.ms` |
+    /// | [`Refusal::RecordTooLarge`], [`Refusal::InvalidTopic`], [`Refusal::NoTopic`], [`Refusal::OtherTopic`], [`Refusal::NoPartition`], [`Refusal::TopicRefused`] | at once: waiting would not help |
+    /// | [`Refusal::Closed`], [`Refusal::Fatal`] | at once, and for who waits as soon as the producer is so |
+    /// | [`Refusal::WouldWait`] | inside a callback, instead of waiting (CMPL-6) |
     pub fn send(&self, record: Record) -> SendFuture<'_> {
         SendFuture(Sending::new(self.shared(), None, record, None))
     }
@@ -58,8 +70,12 @@ impl Producer {
     /// [`send`](Producer::send) with a callback instead of a handle.
     ///
     /// The callback runs once: with the record's outcome, on the sender's thread, in order per partition (CMPL-3), or, if the record
-    /// is not accepted, on this thread before the call returns its error (CMPL-5). It should be quick; a call inside it that would have
-    /// to wait fails (CMPL-6). If the future is dropped before it is done, the callback never runs. Cancel safe.
+    /// is not accepted, on this thread before the call returns its error (CMPL-5). It should be quick: all partitions' answers wait for
+    /// it, unless [`callbacks_on`](crate::ProducerBuilder::callbacks_on) has it run elsewhere. A call inside it that would have to wait
+    /// fails (CMPL-6). Its panic is logged and changes nothing (CMPL-4).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, it has sent nothing, and the callback never runs.
     ///
     /// # Errors
     /// As [`send`](Producer::send).
@@ -97,6 +113,9 @@ impl Producer {
 
     /// [`send`](Producer::send) for plain threads. Do not call it on an executor's thread.
     ///
+    /// # Blocking
+    /// Not at all on a topic that is known and with room; else it parks the thread for at most `max.block.ms`.
+    ///
     /// # Errors
     /// As [`send`](Producer::send).
     pub fn send_blocking(&self, record: Record) -> Result<Delivery, SendError> {
@@ -107,12 +126,14 @@ impl Producer {
     }
 
     /// Reserves room for one record of at most `bytes` ([`Record::size`]): waits for the topic's metadata, then for room, first
-    /// come, first served. The permit then sends in one synchronous step.
+    /// come, first served, for both together at most `max.block.ms`. The permit then sends in one synchronous step.
     ///
-    /// Cancel safe: dropped, it gives its place and its room back. It waits at most `max.block.ms`.
+    /// # Cancel safety
+    /// Dropped, it gives its place and its room back. Who may be cancelled between waiting and sending uses this instead of
+    /// [`send`](Producer::send): before the permit nothing has happened, and `permit.send` cannot be cancelled.
     ///
     /// # Errors
-    /// Whatever keeps a record of that size from being accepted.
+    /// Whatever keeps a record of that size from being accepted; the reasons are those of [`send`](Producer::send).
     pub async fn reserve(&self, topic: impl AsRef<str>, bytes: usize) -> Result<Permit, Refusal> {
         let shared = self.shared();
         shared.check_open()?;
@@ -124,6 +145,9 @@ impl Producer {
 
     /// [`reserve`](Producer::reserve) for plain threads.
     ///
+    /// # Blocking
+    /// Parks the thread for at most `max.block.ms`, and not at all on a topic that is known and with room.
+    ///
     /// # Errors
     /// As [`reserve`](Producer::reserve).
     pub fn reserve_blocking(&self, topic: impl AsRef<str>, bytes: usize) -> Result<Permit, Refusal> {
@@ -131,10 +155,15 @@ impl Producer {
     }
 
     /// A handle of a topic: its metadata waited for, at most `max.block.ms`, and the topic looked up once instead of with each
-    /// record. Cancel safe.
+    /// record.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves nothing behind.
     ///
     /// # Errors
-    /// The topic does not exist, its name is invalid, or this user may not write to it.
+    /// The topic does not exist ([`Refusal::UnknownTopic`], after `max.block.ms`), its name is invalid ([`Refusal::InvalidTopic`]), or
+    /// this user may not write to it ([`Refusal::TopicRefused`]); the producer is closed or has ended; or [`Refusal::WouldWait`] inside
+    /// a callback.
     pub async fn topic(&self, name: impl AsRef<str>) -> Result<Topic, Refusal> {
         let shared = self.shared();
         shared.check_open()?;
@@ -151,6 +180,9 @@ impl Producer {
 
     /// [`topic`](Producer::topic) for plain threads.
     ///
+    /// # Blocking
+    /// Parks the thread for at most `max.block.ms`, and not at all for a topic that is known.
+    ///
     /// # Errors
     /// As [`topic`](Producer::topic).
     pub fn topic_blocking(&self, name: impl AsRef<str>) -> Result<Topic, Refusal> {
@@ -161,6 +193,17 @@ impl Producer {
 /// A topic looked up once: the way to send many records to one topic. Its calls are those of [`Producer`]; records need no topic.
 ///
 /// Clones are cheap. A handle keeps its producer alive as a [`Producer`] does.
+///
+/// ```
+/// # use rohrpost::{Producer, Record};
+/// # let cluster = rohrpost_broker::Cluster::builder().topic("orders", 1, 1).start()?;
+/// # let servers = cluster.bootstrap_servers();
+/// let producer = Producer::builder(servers).build()?;
+/// let orders = producer.topic_blocking("orders")?; // the metadata is there now: `try_send` works from the first record on
+/// let delivery = orders.try_send(Record::value("one espresso").key("42"))?;
+/// assert_eq!(delivery.wait()?.offset(), Some(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Topic {
     producer: Producer,
@@ -186,12 +229,21 @@ impl Topic {
     }
 
     /// As [`Producer::send`]. The record may name this topic, or none.
+    ///
+    /// # Cancel safety
+    /// As [`Producer::send`]: dropped before it is done, it has sent nothing.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]; [`Refusal::OtherTopic`] for a record of another topic.
     #[inline]
     pub fn send(&self, record: Record) -> SendFuture<'_> {
         SendFuture(Sending::new(self.producer.shared(), Some(&self.state), record, None))
     }
 
     /// As [`Producer::send_with`].
+    ///
+    /// # Cancel safety
+    /// As [`Producer::send_with`]: dropped before it is done, it has sent nothing, and the callback never runs.
     ///
     /// # Errors
     /// As [`Producer::send_with`].
@@ -231,6 +283,9 @@ impl Topic {
 
     /// As [`Producer::send_blocking`].
     ///
+    /// # Blocking
+    /// Not at all with room; else it parks the thread for at most `max.block.ms`.
+    ///
     /// # Errors
     /// As [`Producer::send_blocking`].
     #[inline]
@@ -254,6 +309,9 @@ impl Topic {
 
     /// As [`Producer::reserve`].
     ///
+    /// # Cancel safety
+    /// As [`Producer::reserve`]: dropped, it gives its place and its room back.
+    ///
     /// # Errors
     /// As [`Producer::reserve`].
     pub async fn reserve(&self, bytes: usize) -> Result<Permit, Refusal> {
@@ -264,6 +322,9 @@ impl Topic {
     }
 
     /// As [`Producer::reserve_blocking`].
+    ///
+    /// # Blocking
+    /// Parks the thread for at most `max.block.ms`, and not at all with room.
     ///
     /// # Errors
     /// As [`Producer::reserve_blocking`].

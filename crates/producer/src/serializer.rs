@@ -23,7 +23,35 @@ use bytes::Bytes;
 
 use crate::record::Header;
 
-/// Turns a `T` into bytes.
+/// Turns a `T` into bytes. It runs on the thread that sends, before anything is waited for: keep it quick.
+///
+/// ```
+/// use rohrpost::{SerializeError, Serializer, Target};
+///
+/// struct Price {
+///     cents: u32,
+/// }
+///
+/// /// Four bytes, big-endian; nothing is worth nothing.
+/// struct Cents;
+///
+/// impl Serializer<Price> for Cents {
+///     fn serialize(&self, price: &Price, target: &mut Target<'_>) -> Result<(), SerializeError> {
+///         if price.cents == 0 {
+///             return Err(SerializeError::new("a price of 0")); // the send fails with it, and nothing is sent
+///         }
+///         target.write(&price.cents.to_be_bytes());
+///         Ok(())
+///     }
+/// }
+/// # let cluster = rohrpost_broker::Cluster::builder().topic("prices", 1, 1).start()?;
+/// # let producer = rohrpost::Producer::builder(cluster.bootstrap_servers()).build()?;
+///
+/// let prices = producer.topic_blocking("prices")?.value(Cents);
+/// assert_eq!(prices.send_blocking(&(), &Price { cents: 250 })?.wait()?.value_size(), Some(4));
+/// assert!(prices.send_blocking(&(), &Price { cents: 0 }).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Serializer<T: ?Sized> {
     /// Writes `data` to `target`. Nothing written: absent.
     ///

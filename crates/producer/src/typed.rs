@@ -55,6 +55,18 @@ impl<K> Keyed<K> {
 }
 
 /// A topic's handle that takes keys and values of the application's own types. Its calls are those of [`Topic`].
+///
+/// ```
+/// # use rohrpost::{Nullable, Producer, Utf8, UuidText};
+/// # let cluster = rohrpost_broker::Cluster::builder().topic("baristas", 1, 1).start()?;
+/// # let producer = Producer::builder(cluster.bootstrap_servers()).build()?;
+/// let baristas = producer.topic_blocking("baristas")?.key(UuidText).value(Nullable(Utf8));
+/// baristas.send_blocking(&7_u128, &Some("Ada"))?;
+/// baristas.send_blocking(&7_u128, &None::<&str>)?; // a tombstone
+/// # producer.flush_blocking()?;
+/// # assert_eq!(cluster.log("baristas", 0).records()[1].value, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct TypedTopic<K, V> {
     topic: Topic,
@@ -125,10 +137,13 @@ impl<K, V> TypedTopic<K, V> {
         Ok(Ok(delivery))
     }
 
-    /// As [`Topic::send`]. Cancel safe.
+    /// As [`Topic::send`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, it has sent nothing.
     ///
     /// # Errors
-    /// A serializer's, before anything is waited for; else as `Topic::send`.
+    /// A serializer's, before anything is waited for; else as `Topic::send`. Nothing was sent.
     pub async fn send<A: ?Sized, B: ?Sized>(&self, key: &A, value: &B) -> Result<Delivery, TypedSendError>
     where
         K: Serializer<A>,
@@ -141,6 +156,9 @@ impl<K, V> TypedTopic<K, V> {
     }
 
     /// As [`Topic::send_with`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, it has sent nothing, and the callback never runs.
     ///
     /// # Errors
     /// A serializer's, and then the callback does not run; else as `Topic::send_with`.
@@ -173,6 +191,9 @@ impl<K, V> TypedTopic<K, V> {
     }
 
     /// As [`Topic::send_blocking`].
+    ///
+    /// # Blocking
+    /// Not at all with room; else it parks the thread for at most `max.block.ms`.
     ///
     /// # Errors
     /// A serializer's, else as `Topic::send_blocking`.

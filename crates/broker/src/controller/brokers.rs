@@ -22,6 +22,9 @@ pub(super) const NO_LEADER_CHANGE: i32 = -2;
 impl Controller {
     /// Registers a broker (C8). `next_offset` is the offset that the first record will get: the broker epoch of a new
     /// incarnation.
+    ///
+    /// # Errors
+    /// What is wrong with the registration: another cluster's id, no listener, no data directory, features that do not fit.
     pub fn register_broker(
         &mut self,
         registration: &BrokerRegistration,
@@ -56,6 +59,9 @@ impl Controller {
     }
 
     /// A sign of life (C10, C13, C14).
+    ///
+    /// # Errors
+    /// STALE_BROKER_EPOCH for a broker that is not registered with this epoch.
     pub fn broker_heartbeat(
         &mut self,
         heartbeat: &BrokerHeartbeat,
@@ -91,6 +97,9 @@ impl Controller {
     /// Fences one broker that is gone: one that an earlier process has left unfenced in the log. One at a time; `None`
     /// when there is none left. A broker within this process cannot die alone, but for a command of the cluster's owner
     /// ([`Controller::fence_broker`]).
+    ///
+    /// # Errors
+    /// A record of the change cannot be encoded.
     pub fn fence_one_left_over(&mut self) -> Result<Option<Proposal<i32>>, ApiError> {
         let left_over = |broker: &&std::sync::Arc<BrokerImage>| !self.sessions.contains_key(&broker.id);
         let Some(broker) = self.image().alive_brokers().find(left_over).cloned() else { return Ok(None) };
@@ -100,6 +109,9 @@ impl Controller {
     }
 
     /// Fences a broker whose session has ended (C12).
+    ///
+    /// # Errors
+    /// BROKER_ID_NOT_REGISTERED.
     pub fn fence_broker(&mut self, id: i32) -> Result<Proposal<()>, ApiError> {
         let Some(broker) = self.image().broker(id).cloned() else {
             return Err(ApiError::new(

@@ -14,6 +14,9 @@ use crate::metadata::{PartitionImage, TopicImage};
 
 impl Controller {
     /// Elects leaders, all in one change; partitions with an error are left out of it.
+    ///
+    /// # Errors
+    /// A record of the change cannot be encoded. What keeps one partition from being elected is in its own [`Election`].
     pub fn elect_leaders(&mut self, request: &ElectLeaders) -> Result<Proposal<Vec<Election>>, ApiError> {
         let mut changes = Changes::default();
         let mut elections = Vec::new();

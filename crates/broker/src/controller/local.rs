@@ -81,6 +81,9 @@ impl Controller {
 
     /// Drops what an earlier controller left of an unfinished metadata transaction (C5). `None` if there is nothing. Comes
     /// before anything else of a new epoch: until then the image is not the one before that transaction.
+    ///
+    /// # Errors
+    /// The record cannot be encoded: a broken invariant, told instead of panicked about.
     pub fn abort_left_over(&mut self) -> Result<Option<Proposal<()>>, ApiError> {
         // C5
         if self.replay.open_transaction().is_none() {
@@ -138,6 +141,10 @@ impl Controller {
     }
 
     /// A block of producer ids (I12).
+    ///
+    /// # Errors
+    /// STALE_BROKER_EPOCH for a broker that is not registered with this epoch; UNKNOWN_SERVER_ERROR when
+    /// all ids are used up.
     pub fn allocate_producer_ids(
         &mut self,
         broker_id: i32,

@@ -183,6 +183,9 @@ impl MetadataLog {
 
     /// Begins a controller epoch, one above the last, with its LeaderChange record (C7). It is synced with the
     /// epoch's first change: nobody is told anything before that. Returns the record's offset.
+    ///
+    /// # Errors
+    /// The log cannot be written. After that it must not be used any more (D31).
     pub fn begin_epoch(&mut self, leader_id: i32, now_ms: i64) -> Result<i64, MetadataLogError> {
         // C7
         self.epoch += 1;
@@ -200,6 +203,9 @@ impl MetadataLog {
 
     /// The values as they will lie in the log, with the offset of the first: a change that must take effect at once and does not
     /// fit into one batch gets its transaction's Begin and End (C5).
+    ///
+    /// # Errors
+    /// These two records cannot be encoded. Nothing was written.
     pub fn prepare(
         &self,
         mut values: Vec<Vec<u8>>,

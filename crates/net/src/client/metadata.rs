@@ -104,6 +104,10 @@ impl Metadata {
     }
 
     /// A partition's leader, or why there is none. A leader that is not among the brokers is none (MET-6).
+    ///
+    /// # Errors
+    /// [`ClientError::Metadata`] for a topic that was not asked for or is not there, [`ClientError::UnknownPartition`],
+    /// [`ClientError::NoLeader`].
     pub fn leader(&self, topic: &str, partition: i32) -> Result<NodeId, ClientError> {
         let error = |error| ClientError::Metadata { topic: Some(topic.to_owned()), error };
         let found = self.topic(topic).ok_or_else(|| error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;

@@ -20,7 +20,21 @@ use crate::producer::{Attached, BuildError, Producer};
 /// Collects settings and builds a [`Producer`]. The last setting of a key counts.
 ///
 /// Typed setters cover what most programs need; [`set`](Self::set) takes any of Kafka's keys. Values are checked by
-/// [`build`](Self::build), all at once (CFG-6).
+/// [`build`](Self::build), all at once (CFG-6). Times are rounded up to whole milliseconds; sizes are in bytes.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rohrpost::{Compression, Producer};
+///
+/// let builder = Producer::builder("kafka1:9092,kafka2:9092")
+///     .compression(Compression::ZSTD)
+///     .linger(Duration::from_millis(20))
+///     .set("delivery.timeout.ms", "600000")?; // any of Kafka's keys
+/// let config = builder.check()?; // or `build`, which starts the producer
+/// assert_eq!((config.linger_ms, config.delivery_timeout_ms, config.batch_size), (20, 600_000, 16_384));
+/// # Ok::<(), rohrpost::ConfigErrors>(())
+/// ```
 #[derive(Clone, Default)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ProducerBuilder {
@@ -55,8 +69,13 @@ impl ProducerBuilder {
         ProducerBuilder { settings: settings.collect(), attached: Attached::default() }
     }
 
-    /// Settings from a `.properties` file, in Java's syntax (UTF-8). Fails if the file cannot be read, or on a line that
-    /// cannot be understood; the error names the line. What the settings say is checked by [`build`](Self::build).
+    /// Settings from a `.properties` file, in Java's syntax (UTF-8). What the settings say is checked by [`build`](Self::build).
+    ///
+    /// # Blocking
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or lines of it cannot be understood; the error names all of them.
     pub fn from_properties(path: impl AsRef<Path>) -> Result<ProducerBuilder, ConfigErrors> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -89,6 +108,13 @@ impl ProducerBuilder {
 
     /// Sets any of Kafka's keys. The key is checked now: one that nobody knows is refused, with the name that was probably
     /// meant (CFG-4). The value is checked by [`build`](Self::build).
+    ///
+    /// Values are texts, as in a `.properties` file: times in the unit that the key ends with (`.ms`), sizes in bytes.
+    /// `docs/configuration.md` and `rohrpost config` have every key, its default, and what 0 and negative values mean.
+    ///
+    /// # Errors
+    /// Nobody knows the key, or `topic.NAME.KEY` is one that a topic cannot have of its own. The builder is gone with the error; who
+    /// wants all mistakes at once uses [`set_all`](Self::set_all).
     pub fn set(
         self,
         key: impl Into<String>,
@@ -166,57 +192,69 @@ impl ProducerBuilder {
         settings.into_iter().fold(self, with)
     }
 
-    /// `linger.ms`: how long a batch waits for more records. Parts of a millisecond are rounded up.
+    /// `linger.ms` (default 5 ms): how long a batch waits for more records. Parts of a millisecond are rounded up. Zero: a batch goes
+    /// out as soon as its broker can be sent to.
     pub fn linger(self, linger: Duration) -> ProducerBuilder {
         self.with("linger.ms", millis(linger))
     }
 
-    /// `enable.idempotence`.
+    /// `enable.idempotence` (default true): retries neither repeat records nor change their order (CFG-7). True together with `acks`
+    /// other than all, `retries` of 0 or more than 5 requests in flight is refused by [`build`](Self::build).
     pub fn idempotence(self, enable: bool) -> ProducerBuilder {
         self.with("enable.idempotence", enable.to_string())
     }
 
-    /// `batch.size`, in bytes.
+    /// `batch.size`, in bytes (default 16384): what a batch may grow to before compression. 0 acts as 1: each record a batch of its own
+    /// (CFG-11). A record that is larger gets a batch of its own.
     pub fn batch_size(self, bytes: usize) -> ProducerBuilder {
         self.with("batch.size", bytes.to_string())
     }
 
-    /// `buffer.memory`, in bytes.
+    /// `buffer.memory`, in bytes (default 32 MiB): bounds all that the producer holds of records without an outcome. Without room
+    /// `send` waits, for at most `max.block.ms`.
     pub fn buffer_memory(self, bytes: usize) -> ProducerBuilder {
         self.with("buffer.memory", bytes.to_string())
     }
 
-    /// `max.request.size`, in bytes.
+    /// `max.request.size`, in bytes (default 1 MiB): bounds a record before compression, and a request. Brokers and topics have
+    /// limits of their own (`message.max.bytes`, `max.message.bytes`).
     pub fn max_request_size(self, bytes: usize) -> ProducerBuilder {
         self.with("max.request.size", bytes.to_string())
     }
 
-    /// `delivery.timeout.ms`: the age at which a batch fails.
+    /// `delivery.timeout.ms` (default 2 minutes): the age at which a batch fails, counted from its first record, retries included
+    /// (ACC-24).
+    /// At least `linger.ms` and `request.timeout.ms` together (CFG-9), at most `i32::MAX` ms, which is 24 days.
     pub fn delivery_timeout(self, timeout: Duration) -> ProducerBuilder {
         self.with("delivery.timeout.ms", millis(timeout))
     }
 
-    /// `request.timeout.ms`: how long an answer may take.
+    /// `request.timeout.ms` (default 30 s): how long an answer may take, from the moment at which the connection takes the request
+    /// (SND-4). After it the connection is closed and its requests are retried. At most `i32::MAX` ms; zero acts as one millisecond.
     pub fn request_timeout(self, timeout: Duration) -> ProducerBuilder {
         self.with("request.timeout.ms", millis(timeout))
     }
 
-    /// `max.block.ms`: how long `send` waits for metadata and room.
+    /// `max.block.ms` (default 60 s): how long `send`, `reserve`, `topic`, `connect` and `partitions_for` wait, for metadata and room
+    /// together (PRE-3). Zero: they fail where they would have to wait. [`Duration::MAX`]: without limit.
     pub fn max_block(self, timeout: Duration) -> ProducerBuilder {
         self.with("max.block.ms", millis(timeout))
     }
 
-    /// `max.in.flight.requests.per.connection`. At most 5 with idempotence.
+    /// `max.in.flight.requests.per.connection` (default 5): requests without an answer, for each broker. At least 1, and at most 5 with
+    /// idempotence, which keeps the order with all of them.
     pub fn max_in_flight(self, requests: usize) -> ProducerBuilder {
         self.with("max.in.flight.requests.per.connection", requests.to_string())
     }
 
-    /// `retries`.
+    /// `retries` (default and most `i32::MAX`): how often a batch is sent again. `delivery.timeout.ms` is the better bound (RTY-4). 0
+    /// switches idempotence off, or is refused where that is asked for (CFG-7).
     pub fn retries(self, retries: u32) -> ProducerBuilder {
         self.with("retries", retries.to_string())
     }
 
-    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    /// `retry.backoff.ms` (default 100 ms) and `retry.backoff.max.ms` (default 1 s): the wait before a batch is sent again, doubled with
+    /// each further attempt, up to `max`, ±20 % (RTY-1). With a `max` below `initial` each wait is `max`.
     pub fn retry_backoff(self, initial: Duration, max: Duration) -> ProducerBuilder {
         self.with("retry.backoff.ms", millis(initial)).with("retry.backoff.max.ms", millis(max))
     }
@@ -244,7 +282,7 @@ impl ProducerBuilder {
         self.with("stop.on.failure", topics)
     }
 
-    /// `client.id`.
+    /// `client.id` (default `producer-N`): the name in the brokers' logs, quotas and in metrics. At most 32767 bytes (CFG-15).
     pub fn client_id(self, id: impl Into<String>) -> ProducerBuilder {
         self.with("client.id", id.into())
     }
@@ -297,16 +335,23 @@ impl ProducerBuilder {
     /// Checks all settings. Nothing is started, and nothing goes to the log: warnings are [`build`](Self::build)'s.
     ///
     /// A default `client.id` is taken from a count of the process (CFG-15), so two calls give two ids.
+    ///
+    /// # Errors
+    /// All mistakes at once (CFG-6), each with key, value, where it was set and what is right. Warnings (old keys, keys without
+    /// effect) go to the log and are no errors.
     pub fn check(&self) -> Result<Config, ConfigErrors> {
         resolve::resolve(&self.settings).0
     }
 
     /// Checks all settings and starts the producer: its sender thread, and no connection yet. Names are resolved later, on
-    /// a thread of their own, so this never waits for the network.
+    /// a thread of their own, so this never waits for the network, and a cluster that cannot be reached is no error here.
+    ///
+    /// # Blocking
+    /// Runs `configure` of interceptors and partitioner, and opens the failed-records file if there is one.
     ///
     /// # Errors
-    ///
-    /// [`BuildError::Config`] with *all* mistakes, or with what interceptors say against the settings; or [`BuildError::Io`] if the system gives no thread or no poll.
+    /// [`BuildError::Config`] with *all* mistakes, or with what interceptors or the partitioner say against the settings;
+    /// [`BuildError::FailedRecords`] if that file cannot be written; [`BuildError::Io`] if the system gives no thread or no poll.
     pub fn build(self) -> Result<Producer, BuildError> {
         let (config, attached) = self.prepare()?;
         Producer::start(config, attached)
@@ -369,6 +414,7 @@ pub(super) fn compression_settings(compression: Compression) -> impl Iterator<It
     [Some(("compression.type", name.to_owned())), level].into_iter().flatten()
 }
 
+/// Whole milliseconds, rounded up; what no `long` holds is the largest, which for `max.block.ms` means without limit.
 pub(super) fn millis(duration: Duration) -> String {
-    duration.as_nanos().div_ceil(1_000_000).to_string()
+    duration.as_nanos().div_ceil(1_000_000).min(i64::MAX as u128).to_string()
 }

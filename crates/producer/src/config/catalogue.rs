@@ -90,7 +90,7 @@ impl ConfigKey {
         self.valid
     }
 
-    /// How much Kafka thinks of it: high, medium, low; empty for keys that are not Kafka's today.
+    /// How much Kafka thinks of it: high, medium, low; empty for keys that Kafka 4 does not have.
     pub fn importance(&self) -> &'static str {
         self.importance
     }

@@ -52,15 +52,15 @@ pub struct Config {
     pub retries: u32,
     /// `delivery.timeout.ms` (default 120000): the age at which a batch fails (ACC-24).
     pub delivery_timeout_ms: u64,
-    /// `request.timeout.ms` (default 30000): how long an answer may take (SND-4); also told to the broker (SND-5).
+    /// `request.timeout.ms` (default 30000; 0 acts as 1): how long an answer may take (SND-4); also told to the broker (SND-5).
     pub request_timeout_ms: u64,
-    /// `max.block.ms` (default 60000): how long `send` waits for metadata and room. `u64::MAX` = without limit.
+    /// `max.block.ms` (default 60000): how long `send` waits for metadata and room. 0 = not at all, `u64::MAX` = without limit.
     pub max_block_ms: u64,
-    /// `linger.ms` (default 5): how long a batch waits for more records.
+    /// `linger.ms` (default 5): how long a batch waits for more records. 0 = not at all; at most `i32::MAX`.
     pub linger_ms: u64,
     /// `batch.size` in bytes (default 16384), at least 1 (CFG-11).
     pub batch_size: usize,
-    /// `buffer.memory` in bytes (default 33554432).
+    /// `buffer.memory` in bytes (default 33554432): bounds all that the producer holds of records without an outcome.
     pub buffer_memory: usize,
     /// `queue.buffering.max.messages` (an old key; no limit unless set): records without an outcome at most, beside
     /// `buffer_memory` (CFG-21).

@@ -40,6 +40,14 @@ fn defaults_are_those_of_kafka_4() {
 }
 
 #[test]
+fn a_wait_without_limit_can_be_said_as_the_longest_duration() {
+    let builder = ProducerBuilder::new("localhost:9092").max_block(std::time::Duration::MAX);
+    assert_eq!(builder.check().unwrap().max_block_ms, u64::MAX);
+    let builder = ProducerBuilder::new("localhost:9092").max_block(std::time::Duration::from_nanos(1));
+    assert_eq!(builder.check().unwrap().max_block_ms, 1);
+}
+
+#[test]
 fn texts_are_trimmed_and_booleans_may_have_capitals() {
     // CFG-1
     let config = with(&[("linger.ms", " 7 "), ("enable.idempotence", " FALSE ")]).unwrap();

@@ -35,9 +35,9 @@ pub struct TopicConfig {
     pub batch_size: usize,
     /// `compression.type` with its level.
     pub compression: rohrpost_record::Compression,
-    /// `delivery.timeout.ms`
+    /// `delivery.timeout.ms`: the age in ms at which its batches fail.
     pub delivery_timeout_ms: u64,
-    /// `linger.ms`
+    /// `linger.ms`: how long in ms its batches wait for more records; 0: not at all.
     pub linger_ms: u64,
 }
 
@@ -74,12 +74,12 @@ pub struct TopicSettings {
 }
 
 impl TopicSettings {
-    /// `linger.ms` of this topic. Parts of a millisecond are rounded up.
+    /// `linger.ms` of this topic. Parts of a millisecond are rounded up; zero does not wait.
     pub fn linger(self, linger: Duration) -> TopicSettings {
         self.with("linger.ms", millis(linger))
     }
 
-    /// `batch.size` of this topic, in bytes.
+    /// `batch.size` of this topic, in bytes; 0 acts as 1.
     pub fn batch_size(self, bytes: usize) -> TopicSettings {
         self.with("batch.size", bytes.to_string())
     }

@@ -22,7 +22,8 @@ pub(crate) type Executor = Arc<dyn Fn(Job) + Send + Sync>;
 
 /// Callbacks and interceptors of one partition that are due; see [`ProducerBuilder::callbacks_on`](crate::ProducerBuilder::callbacks_on).
 ///
-/// A job that is dropped without having run runs there and then: every callback runs.
+/// A job that is dropped without having run runs there and then: every callback runs. It takes as long as the callbacks do, and
+/// may block its thread with them.
 #[must_use = "a job is to be run"]
 pub struct Job {
     partition: Option<Arc<Partition>>,

@@ -44,9 +44,11 @@ pub struct PurgeReport {
 }
 
 /// A purge under way, from [`Producer::purge`](crate::Producer::purge): its report can be awaited on any executor, waited for in a plain
-/// thread, or not asked for. Dropping it changes nothing for the purge; then nobody gets the records back.
+/// thread, or not asked for. Inside a callback, where the wait would never end, it gives an empty report at once if there is none yet
+/// (CMPL-6).
 ///
-/// Cancel safe. Inside a callback, where the wait would never end, it gives an empty report at once if there is none yet (CMPL-6).
+/// # Cancel safety
+/// The purge was begun by the call, not by a poll. Dropping this changes nothing for it; then nobody gets the records back.
 #[derive(Debug)]
 pub struct Purge(Wait<PurgeReport, Arc<Coming<PurgeReport>>>);
 
@@ -55,7 +57,11 @@ impl Purge {
         Purge(Wait::new(coming))
     }
 
-    /// Waits in a plain thread: for the sender's next pass, not for answers.
+    /// Waits in a plain thread.
+    ///
+    /// # Blocking
+    /// Parks the thread until the sender's next pass, which comes at once: it does not wait for answers of brokers. Callbacks that are
+    /// just running on the sender's thread hold it up.
     #[must_use = "it waits for nothing but the report"]
     pub fn wait(self) -> PurgeReport {
         block_on(self)

@@ -152,8 +152,8 @@ impl MockProducer {
         self.mock.state.lock().default_partitions = Some(partitions);
     }
 
-    /// Says which broker leads a partition, or that none does. Records for it are accepted and have their outcome all the same;
-    /// partitioners see it.
+    /// Says which broker leads a partition, counted from 0, or that none does; the topic gets the partition if it has not. Records for
+    /// it are accepted and have their outcome all the same; partitioners see it.
     pub fn set_leader(&self, topic: &str, partition: u32, leader: Option<i32>) {
         self.mock.publish(&self.shared, |topics| {
             grow(topics, topic, partition + 1);

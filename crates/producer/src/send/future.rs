@@ -16,7 +16,14 @@ use crate::producer::Shared;
 use crate::record::Record;
 use crate::wait;
 
-/// A record on its way into the producer; see [`Producer::send`](crate::Producer::send). Cancel safe.
+/// A record on its way into the producer; see [`Producer::send`](crate::Producer::send). Runs on any executor.
+///
+/// # Cancel safety
+/// Dropped before it is done, it has sent nothing. Its place in the line is that of its first poll; a `send` that is given up and begun
+/// anew goes to the end.
+///
+/// # Panics
+/// If it is polled again after it was done.
 #[must_use = "futures do nothing unless polled: an unpolled send has sent nothing"]
 pub struct SendFuture<'a>(pub(super) Sending<'a>);
 

@@ -14,7 +14,22 @@ use crate::record::Record;
 use crate::wait;
 
 /// Room for one record of one topic. Sending it is one synchronous step that cannot fail for want of room or metadata; dropping
-/// the permit gives the room back. A permit counts against `buffer.memory` while it is held. `close` revokes it.
+/// the permit gives the room back. A permit counts against `buffer.memory` while it is held: hold it shortly. `close` revokes it.
+///
+/// ```
+/// # use rohrpost::{Producer, Record};
+/// # let cluster = rohrpost_broker::Cluster::builder().topic("orders", 1, 1).start()?;
+/// # let servers = cluster.bootstrap_servers();
+/// let producer = Producer::builder(servers).build()?;
+/// # pollster::block_on(async {
+/// let record = Record::value("one espresso").key("42");
+/// let permit = producer.reserve("orders", record.size()).await?; // cancelled here, nothing has happened
+/// let delivery = permit.send(record)?; // fixes the place; cannot wait
+/// assert_eq!(delivery.await?.offset(), Some(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a permit that is not used gives its room back"]
 pub struct Permit {
     shared: Arc<Shared>,
@@ -28,12 +43,12 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Accepts the record. Its place among the records of its partition is that of this call.
+    /// Accepts the record. Its place among the records of its partition is that of this call. Never waits, also inside a callback.
     ///
     /// # Errors
     /// The record is for another topic, larger than reserved, or for a partition that does not exist; the producer's partitioner
-    /// gives it none; or the producer is closed.
-    /// Record, permit and reason come back (CMPL-7).
+    /// gives it none; or the producer is closed. Nothing was sent; record, permit and reason come back (CMPL-7), and the permit can be
+    /// used for another record.
     pub fn send(self, record: Record) -> Result<Delivery, PermitError> {
         match self.commit(record, None) {
             Ok(Some(delivery)) => Ok(delivery),
