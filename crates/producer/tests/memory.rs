@@ -349,6 +349,29 @@ fn a_thousand_cold_topics_pin_nothing_and_hold_up_nobody() {
 
 // BUF-7
 #[test]
+fn a_thousand_partitions_with_a_small_record_each() {
+    let _turn = my_turn();
+    const PARTITIONS: usize = 1000;
+    let peer = Peer::start(&format!("topic:t={PARTITIONS}"));
+    let body = noise(100);
+    // They wait in the accumulator: what requests take depends on how many records come before the sender's next pass.
+    let producer = peer.producer(32 << 20).linger(Duration::from_secs(3600)).build().unwrap();
+    let topic = topic(&producer);
+    let growth = Growth::begin();
+    for partition in 0..PARTITIONS {
+        drop(topic.send_blocking(Record::value(body.clone()).partition(partition as i32).unwrap()).unwrap());
+    }
+    let metrics = producer.metrics();
+    let charged = metrics.buffer_total_bytes - metrics.buffer_available_bytes;
+    println!("charged: {charged} bytes");
+    assert!(charged <= 2 << 20, "{charged} bytes are charged");
+    // What is charged, and for each partition its queue and its places in lists.
+    assert_within("a thousand partitions", &growth, 9 << 18);
+    assert_eq!(producer.flush_blocking().unwrap().undelivered(), 0);
+}
+
+// BUF-7
+#[test]
 fn partitions_at_rest_cost_little() {
     let _turn = my_turn();
     const PARTITIONS: usize = 5000;

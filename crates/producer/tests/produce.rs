@@ -338,6 +338,21 @@ fn a_close_without_time_gives_back_what_was_not_sent() {
 }
 
 #[test]
+fn a_close_ends_when_its_time_is_over_and_gives_back_what_brokers_refuse() {
+    // FLU-6
+    let cluster = cluster(1);
+    let producer = producer(&cluster).build().unwrap();
+    producer.send_blocking(Record::to("t").value("old")).unwrap().wait().unwrap();
+    cluster.delete_topic("t").unwrap();
+    let mut delivery = producer.send_blocking(Record::to("t").value("v")).unwrap();
+    let report = producer.close_blocking(Duration::from_millis(300));
+    // Not expired: it would have been tried again for two minutes.
+    let lost: Vec<_> = report.undelivered.iter().map(|lost| (lost.outcome(), lost.reason())).collect();
+    assert_eq!(lost, [(Outcome::NotWritten, Reason::Closed)], "{report:?}");
+    assert_eq!(delivery.poll_now().unwrap().unwrap_err().reason(), Reason::Closed);
+}
+
+#[test]
 fn the_last_handle_closes_the_producer() {
     // FLU-8
     let cluster = cluster(1);

@@ -330,6 +330,9 @@ impl Accumulator {
             batch.lower_limit(0); // ACC-9
         }
         let delivery = hand_out(&mut batch, candidate, index, timestamp);
+        if queue.batches.capacity() == 0 {
+            queue.batches.reserve_exact(1); // BUF-7: most queues never have a second one
+        }
         queue.batches.push_back(batch);
         self.list(partition, queue);
         delivery
