@@ -26,10 +26,10 @@ pub(crate) use self::keeping::Keeping;
 pub use self::outlet::Job;
 pub(crate) use self::outlet::{Executor, Outlet};
 use self::split::{Orphans, Split};
-use crate::accumulator::{Ending, Partition, Pool};
+use crate::accumulator::{Counts, Ending, Partition, Pool};
 use crate::outcome::{BatchResult, Delivered, DeliveryError};
 use crate::rules::{self, Rule};
-use crate::sync::{self, AtomicBool, AtomicU32, Mutex, OnceLock, is_broken};
+use crate::sync::{self, AtomicBool, AtomicU32, Mutex, MutexGuard, OnceLock, is_broken};
 use crate::wait;
 
 /// What becomes of one accepted record.
@@ -405,21 +405,66 @@ impl Completion {
         self.settle(result)
     }
 
+    /// [`resolve`](Completion::resolve) for a failure whose records a close would hand back: once one has begun, it gives the result back
+    /// and tells nobody (FLU-6). `free` is called when the outcome can be seen, and before those are woken that wait for it.
+    ///
+    /// With a failed-records file the records are there by now, and the outcome may have to wait for it: then a close changes nothing.
+    pub(crate) fn resolve_before_close(
+        self: &sync::Arc<Self>,
+        result: BatchResult,
+        free: impl FnOnce(),
+    ) -> Result<(), BatchResult> {
+        let ledger = self.partition.ledger();
+        if ledger.outlet.keeping().is_some() {
+            free();
+            self.resolve(result);
+            return Ok(());
+        }
+        let mut before_close = ledger.before_close();
+        if before_close.is_some() {
+            return Err(result);
+        }
+        if is_broken("close: one look and outcome") {
+            drop(before_close);
+            before_close = ledger.before_close();
+        }
+        let shown = self.show(result, before_close);
+        free();
+        if let Some(ending) = shown {
+            self.announce(ending);
+        }
+        Ok(())
+    }
+
     /// [`resolve`](Completion::resolve) without waiting for the failed-records file.
     fn settle(self: &sync::Arc<Self>, result: BatchResult) -> bool {
-        let records = self.records();
-        let failed = matches!(result, BatchResult::Failed(_));
-        let ending = (&result).into();
-        debug_assert!(self.split.get().is_none(), "the parts of a split batch have the outcomes");
-        if let Err(result) = self.result.set(result) {
-            self.log_second_result(&result);
-            return false;
+        let shown = self.show(result, self.partition.ledger().before_close());
+        if let Some(ending) = shown {
+            self.announce(ending);
         }
-        let ledger = self.partition.ledger();
+        shown.is_some()
+    }
+
+    /// From here on the outcome can be seen, and is counted. `None`: there was one.
+    fn show(&self, result: BatchResult, before_close: MutexGuard<'_, Option<Counts>>) -> Option<Ending> {
+        debug_assert!(self.split.get().is_none(), "the parts of a split batch have the outcomes");
+        let ending = (&result).into();
+        if let Err(result) = self.result.set(result) {
+            drop(before_close);
+            self.log_second_result(&result);
+            return None;
+        }
+        self.partition.ledger().count(ending, self.records());
+        Some(ending)
+    }
+
+    /// Tells those that wait for the outcome.
+    fn announce(self: &sync::Arc<Self>, ending: Ending) {
+        let (ledger, records) = (self.partition.ledger(), self.records());
         // CMPL-1: futures first, then callbacks.
         let woken = self.wakers.lock().close();
         let callbacks = std::mem::take(&mut *self.callbacks.lock());
-        if failed {
+        if matches!(ending, Ending::NotWritten | Ending::Unknown) {
             // A handle dropped at this very moment may be missed or counted twice; the number feeds a warning.
             let handles = self.handles() as u64;
             let unseen = records.saturating_sub(callbacks.callers() as u64);
@@ -429,18 +474,16 @@ impl Completion {
             };
             ledger.count_unseen(unseen);
         }
-        ledger.count(ending, records);
         if rules::every(Rule::EveryWaiter, 20) {
             ledger.wake(woken);
         }
         if callbacks.entries.is_empty() {
             ledger.close_batch(self.generation, ending, records);
-            return true;
+            return;
         }
         ledger.wake_held(); // a callback may take its time
         callbacks.hand_on();
         ledger.outlet.tell(self, callbacks, ending, records);
-        true
     }
 
     /// Runs the callbacks; then, and not before, the batch is complete for those who flush (FLU-1).

@@ -24,7 +24,7 @@ use crate::accumulator::{
 };
 use crate::delivery::{Completion, Delivery, PlaceInBatch};
 use crate::metadata::Snapshot;
-use crate::outcome::BatchResult;
+use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason};
 use crate::record::Record;
 use crate::sync::model::break_promise;
 use crate::sync::{Arc, Mutex};
@@ -120,6 +120,17 @@ fn work_left_for_the_sender_is_never_slept_through() {
         }
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
+}
+
+fn failed() -> BatchResult {
+    let failure = BatchFailure {
+        outcome: Outcome::NotWritten,
+        reason: Reason::Closed,
+        message: None,
+        record_errors: Vec::new(),
+        attempts: 0,
+    };
+    BatchResult::Failed(StdArc::new(failure))
 }
 
 fn partition() -> StdArc<crate::accumulator::Partition> {
@@ -431,5 +442,39 @@ fn a_flush_ends_when_the_last_of_its_records_does() {
         let report = waits.join().unwrap();
         assert_eq!((report.acked, report.undelivered()), (1, 0));
         rig.finish(1);
+    });
+}
+
+// FLU-6, FLU-7
+#[test]
+fn a_failure_comes_to_light_before_a_close_or_is_handed_back_by_it() {
+    check(&["close: one look and outcome"], || {
+        let rig = Rig::new();
+        let delivery = rig.send("a").unwrap();
+        let mut batch = rig.drain().remove(0);
+        let closes = {
+            let rig = rig.clone();
+            thread::spawn(move || {
+                let before = delivery.is_done();
+                rig.accumulator.begin_close();
+                (before, delivery.is_done())
+            })
+        };
+        let completion = batch.completion().clone();
+        let told = rig.accumulator.fail_before_close(&completion, Some(&mut batch), failed());
+        let is_handed_back = told.is_err();
+        if let Err(result) = told {
+            rig.accumulator.resolve(&completion, result);
+        }
+        drop((completion, batch));
+        let (was_told, is_told) = closes.join().unwrap();
+        let (before, now) = (rig.accumulator.before_close().unwrap(), rig.accumulator.counts());
+        assert_eq!(
+            now.not_written - before.not_written,
+            u64::from(is_handed_back),
+            "counted and handed back"
+        );
+        assert!(!(was_told && is_handed_back), "it was seen before the close");
+        assert!(is_told || is_handed_back, "it was not seen when the close had begun");
     });
 }

@@ -19,7 +19,7 @@ use tracing::warn;
 pub use self::close::{CloseReport, Purge, PurgeReport, Undelivered};
 pub(crate) use self::mock::Mock;
 pub use self::mock::MockProducer;
-pub(crate) use self::shared::{Attached, Shared};
+pub(crate) use self::shared::{Attached, CloseWish, Shared};
 pub use self::stops::HeldRecords;
 pub(crate) use self::stops::Release;
 use self::wait::{MetadataChange, within};

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use crate::delivery::Outlet;
 use crate::outcome::{BatchResult, Outcome};
 use crate::rules::{self, Rule};
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, is_broken};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, is_broken};
 
 /// Least time between two warnings about failures that nobody saw.
 const UNSEEN_WARNING_MS: u64 = 10_000;
@@ -67,6 +67,8 @@ pub(crate) struct Ledger {
     flushing: AtomicUsize,
     flushes: Mutex<Flushes>,
     held: Mutex<HeldWakers>,
+    /// FLU-6: the counts when a close began. An outcome comes to light, and is counted, under its lock.
+    before_close: Mutex<Option<Counts>>,
     /// The way of outcomes to callbacks.
     pub(crate) outlet: Outlet,
 }
@@ -147,7 +149,18 @@ impl Ledger {
         generation
     }
 
-    /// Records have their outcome.
+    /// A close begins: what comes to light from here on is in its report (FLU-6). The first one counts (FLU-7).
+    pub(crate) fn begin_close(&self) {
+        let mut before = self.before_close.lock();
+        before.get_or_insert_with(|| self.counts(0));
+    }
+
+    /// The counts when a close began, if one has. None begins while this is held: no foreign code may run meanwhile.
+    pub(crate) fn before_close(&self) -> MutexGuard<'_, Option<Counts>> {
+        self.before_close.lock()
+    }
+
+    /// Records have their outcome. Call it with [`before_close`](Ledger::before_close) held.
     pub(crate) fn count(&self, ending: Ending, records: u64) {
         let counter = match ending {
             Ending::Acked => &self.acked,

@@ -336,6 +336,31 @@ impl Accumulator {
         completion.resolve(result)
     }
 
+    /// Ends a batch that failed, unless a close has begun: then it gives the result back, for the close's report has to have the records,
+    /// and nobody is told yet (FLU-6). Call it without any lock held.
+    pub(crate) fn fail_before_close(
+        &self,
+        completion: &sync::Arc<Completion>,
+        batch: Option<&mut Batch>,
+        result: BatchResult,
+    ) -> Result<(), BatchResult> {
+        completion.resolve_before_close(result, || {
+            if let Some(batch) = batch {
+                batch.release_memory();
+            }
+        })
+    }
+
+    /// A close begins: from here on what ends is in its report (FLU-6).
+    pub(crate) fn begin_close(&self) {
+        self.ledger.begin_close();
+    }
+
+    /// How many records had ended, and how, when the first close began; `None` if none has.
+    pub(crate) fn before_close(&self) -> Option<Counts> {
+        *self.ledger.before_close()
+    }
+
     /// How many records were accepted and how they ended.
     pub(crate) fn counts(&self) -> Counts {
         let mut desk = self.desk.lock();

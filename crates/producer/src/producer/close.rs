@@ -12,7 +12,8 @@ use crate::outcome::{BatchFailure, Outcome, Reason};
 use crate::record::Record;
 use crate::wait::{block_on, in_callback};
 
-/// What became of the records that had no outcome when `close` was called (FLU-6).
+/// What became of the records that had no outcome when `close` was called (FLU-6). Each of them is counted, and no other: an outcome that
+/// could be seen before is not in the report, whatever the sender did at that moment.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct CloseReport {

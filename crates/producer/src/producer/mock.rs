@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use rohrpost_protocol::{ErrorCode, Written};
 
-use super::{BuildError, CloseReport, Producer, PurgeReport, Shared, Undelivered};
+use super::{BuildError, CloseReport, CloseWish, Producer, PurgeReport, Shared, Undelivered};
 use crate::accumulator::Batch;
 use crate::config::{Acks, ProducerBuilder};
 use crate::metadata::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};
@@ -331,7 +331,7 @@ impl Mock {
                 let report = self.purge(wish.queued, shared);
                 wish.finish(report);
             }
-            if let Some((_, deadline_ms)) = wishes.close {
+            if let Some(CloseWish { deadline_ms }) = wishes.close {
                 let mut state = self.state.lock();
                 let is_over = deadline_ms.is_some_and(|at| at <= shared.clock.last_ms());
                 let verdict = match is_over {

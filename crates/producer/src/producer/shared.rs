@@ -13,7 +13,7 @@ use super::close::{CloseReport, Purge, PurgeReport};
 use super::report::Coming;
 use super::stops::Stops;
 use super::{BuildError, Mock};
-use crate::accumulator::{Accumulator, Counts, Settings};
+use crate::accumulator::{Accumulator, Settings};
 use crate::config::Config;
 use crate::delivery::{Executor, Keeping};
 use crate::failed_records::{FailedRecords, Sink};
@@ -158,13 +158,13 @@ impl Shared {
 
     /// No more records; the sender ends when what there is has its outcome, or after `within_ms`.
     pub(crate) fn begin_close(&self, within_ms: Option<u64>) {
-        let before = self.accumulator.counts();
+        self.accumulator.begin_close();
         let deadline_ms = within_ms.map(|ms| self.clock.refresh().saturating_add(ms));
         self.lifecycle.close();
         // BUF-6, FLU-7: whoever waits wakes with an error. And first of all: were the sender told before, it could find nothing
         // to send and end, and a record accepted at that moment would never get an outcome.
         self.accumulator.set_closing();
-        self.commands.close(before, deadline_ms);
+        self.commands.close(deadline_ms);
         self.metadata.wake_all();
         self.sender.wake();
         self.play();
@@ -228,8 +228,13 @@ pub(crate) struct Wishes {
     pub(crate) purge: Option<PurgeWish>,
     /// Calls of `connect`, each with a number and its topics.
     pub(crate) warm_ups: Vec<(u64, Vec<Arc<str>>)>,
-    /// Counts when the first close was called, and the earliest deadline.
-    pub(crate) close: Option<(Counts, Option<u64>)>,
+    pub(crate) close: Option<CloseWish>,
+}
+
+/// The producer is to end.
+pub(crate) struct CloseWish {
+    /// The earliest of all closes; `None`: no limit.
+    pub(crate) deadline_ms: Option<u64>,
 }
 
 /// What is to be dropped, and who is told what was.
@@ -253,11 +258,6 @@ impl PurgeWish {
 impl Commands {
     pub(crate) fn take(&self) -> Option<Wishes> {
         self.is_waiting.swap(false, Ordering::AcqRel).then(|| std::mem::take(&mut *self.waiting.lock()))
-    }
-
-    /// Somebody has called `close`, and the sender has not heard of it.
-    pub(crate) fn wants_close(&self) -> bool {
-        self.is_waiting.load(Ordering::Acquire) && self.waiting.lock().close.is_some()
     }
 
     pub(crate) fn purge(&self, sender: &SenderWake, queued: bool, in_flight: bool) -> Purge {
@@ -298,10 +298,10 @@ impl Commands {
         self.open_warm_ups.lock().remove(&number);
     }
 
-    fn close(&self, before: Counts, deadline_ms: Option<u64>) {
+    fn close(&self, deadline_ms: Option<u64>) {
         let mut waiting = self.waiting.lock();
-        let (_, earliest) = waiting.close.get_or_insert((before, deadline_ms));
-        *earliest = [*earliest, deadline_ms].into_iter().flatten().min();
+        let wish = waiting.close.get_or_insert(CloseWish { deadline_ms });
+        wish.deadline_ms = [wish.deadline_ms, deadline_ms].into_iter().flatten().min();
         drop(waiting);
         self.is_waiting.store(true, Ordering::Release);
     }

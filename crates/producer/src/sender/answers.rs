@@ -319,6 +319,7 @@ impl SenderCore {
     pub(super) fn end_batch(&mut self, mut batch: Batch, result: BatchResult) {
         let partition = batch.partition().clone();
         if let BatchResult::Failed(failure) = &result {
+            self.look_for_close();
             self.report_undelivered(&batch, failure);
             if let Some(purged) = &mut self.purged {
                 purged.took(&batch, failure);
@@ -349,6 +350,7 @@ impl SenderCore {
         reason: Reason,
         message: impl Fn() -> String,
     ) {
+        self.look_for_close();
         let state = &mut self.partitions[key];
         let Some(partition) = state.partition.clone() else { return };
         let chosen: Vec<sync::Arc<Completion>> = state
@@ -403,7 +405,9 @@ impl SenderCore {
 
     /// Completes batches, callbacks included (CMPL-3).
     fn tell(&mut self, told: &mut Vec<Told>) {
-        for Told { completion, result, batch, created_us, ended_us } in told.drain(..) {
+        // What ended while the producer closed is in the report, or will be.
+        let is_reported = self.undelivered.is_some();
+        for Told { completion, mut result, mut batch, created_us, ended_us } in told.drain(..) {
             self.ended.push(book::Told {
                 topic: completion.partition().topic_name().clone(),
                 records: u64::from(completion.record_count()),
@@ -411,12 +415,31 @@ impl SenderCore {
                 created_us,
                 ended_us,
             });
-            match batch {
-                Some(batch) => self.shared.accumulator.complete(batch, result),
-                None => {
-                    self.shared.accumulator.resolve(&completion, result);
+            if let (false, BatchResult::Failed(failure)) = (is_reported, &result) {
+                let failure = failure.clone();
+                match self.shared.accumulator.fail_before_close(&completion, batch.as_mut(), result) {
+                    Ok(()) => continue,
+                    Err(not_told) => result = not_told,
+                }
+                // FLU-6: a close has begun before anybody could see the outcome.
+                self.collect_undelivered();
+                match &batch {
+                    Some(batch) => self.report_undelivered(batch, &failure),
+                    None => self.given_up.push((completion.clone(), failure)),
                 }
             }
+            // Before it is told: who waits for the outcome finds the room.
+            if let Some(batch) = &mut batch {
+                batch.release_memory();
+            }
+            self.shared.accumulator.resolve(&completion, result);
+        }
+    }
+
+    /// FLU-6: once a close has begun, what fails is collected.
+    fn look_for_close(&mut self) {
+        if self.undelivered.is_none() && self.shared.accumulator.before_close().is_some() {
+            self.collect_undelivered();
         }
     }
 

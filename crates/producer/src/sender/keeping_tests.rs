@@ -26,7 +26,7 @@ fn keeping(world: &World) -> &Keeping {
 }
 
 /// Waits until the file has been asked to keep so many records, and lets outcomes go that waited for it.
-fn release(world: &World, records: u64) {
+pub(super) fn release(world: &World, records: u64) {
     world.core.look_into_requests(&world.links);
     let kept = || {
         let counts = keeping(world).sink.counts();
@@ -44,7 +44,7 @@ fn release(world: &World, records: u64) {
     }
 }
 
-fn lines(disk: &SmallDisk) -> Vec<String> {
+pub(super) fn lines(disk: &SmallDisk) -> Vec<String> {
     let data = disk.0.lock().0.clone();
     String::from_utf8(data).unwrap().lines().map(str::to_owned).collect()
 }

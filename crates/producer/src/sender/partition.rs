@@ -62,6 +62,7 @@ pub(super) enum Place {
 pub(super) struct Told {
     pub(super) completion: sync::Arc<Completion>,
     pub(super) result: BatchResult,
+    /// `None`: a request owns it. One that failed still has its bytes, but for what a purge took from the queue.
     pub(super) batch: Option<Batch>,
     /// MTR-2: when its first record was appended, and when it got its outcome.
     pub(super) created_us: u64,
@@ -331,16 +332,11 @@ impl PartitionState {
         self.entries[at].place = Place::Ended(result, batch);
         self.entries[at].ended_us = now_us;
         while matches!(self.entries.front(), Some(Entry { place: Place::Ended(..), .. })) {
-            let Some(Entry {
-                completion, place: Place::Ended(result, mut batch), created_us, ended_us, ..
-            }) = self.entries.pop_front()
+            let Some(Entry { completion, place: Place::Ended(result, batch), created_us, ended_us, .. }) =
+                self.entries.pop_front()
             else {
                 break;
             };
-            // Before it is told: who waits for the outcome finds the room.
-            if let Some(batch) = &mut batch {
-                batch.release_memory();
-            }
             told.push(Told { completion, result, batch, created_us, ended_us });
         }
         if self.entries.is_empty() {

@@ -1,8 +1,9 @@
 //! What `flush`, `close` and `purge` report: every outcome counted where it belongs, and the records that were not delivered.
 
 use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use rohrpost_protocol::ErrorCode;
 
@@ -13,7 +14,7 @@ use super::world::{Answer, World};
 use crate::accumulator::FlushReport;
 use crate::delivery::Delivery;
 use crate::outcome::{Outcome, Reason};
-use crate::producer::{CloseReport, Undelivered};
+use crate::producer::{CloseReport, Shared, Undelivered};
 
 /// A world with the sender's turns around its core.
 struct Rig {
@@ -232,6 +233,103 @@ fn what_a_purge_took_from_the_queue_gives_its_memory_back_at_once_and_only_its_o
     assert!(acked_at(&mut first).is_some());
     assert_eq!(failed(&mut second), (Outcome::NotWritten, Reason::Purged));
     assert_eq!((report.acked, report.not_written, report.undelivered.len()), (1, 1, 0));
+}
+
+/// Another thread closes the producer when it hears of a record.
+struct Closes(Arc<Shared>);
+
+impl Wake for Closes {
+    fn wake(self: Arc<Self>) {
+        std::thread::spawn(move || self.0.begin_close(None)).join().unwrap();
+    }
+}
+
+fn close_when_told(rig: &Rig, delivery: &mut Delivery) {
+    let waker = Waker::from(Arc::new(Closes(rig.world.shared.clone())));
+    assert!(Pin::new(delivery).poll(&mut Context::from_waker(&waker)).is_pending());
+}
+
+/// A world in which broker 1 leads two partitions of `u`, and each request has both.
+fn pairs(settings: &[(&str, &str)]) -> Rig {
+    let mut world = World::warm(settings);
+    world.cluster.create("u", 2, &[1, 1]);
+    world.shared.metadata.want(&"u".into());
+    world.run(200);
+    Rig::around(world)
+}
+
+// FLU-6
+#[test]
+fn what_fails_while_the_sender_goes_through_an_answer_in_which_another_thread_closes_is_handed_back() {
+    for first_answer in [Answer::ok(0), Answer::error(ErrorCode::INVALID_RECORD)] {
+        let mut rig = pairs(&[]);
+        let mut deliveries = [1, 2].map(|value| rig.world.send_to("u", value as i32 - 1, value));
+        rig.world.settle();
+        let request = rig.world.take(1);
+        let [first, second] = &super::world::batches(&request)[..] else { panic!("one request for both") };
+        let [first, second] = [first.partition, second.partition];
+        close_when_told(&rig, &mut deliveries[first as usize]);
+        rig.world.answer_request(1, request, |batch| match batch.partition == first {
+            true => first_answer.clone(),
+            false => Answer::error(ErrorCode::INVALID_RECORD),
+        });
+        assert!(deliveries[first as usize].is_done());
+        assert_eq!(failed(&mut deliveries[second as usize]).0, Outcome::NotWritten);
+        let report = rig.end();
+        assert_eq!((report.acked, report.not_written, report.unknown), (0, 1, 0));
+        let handed_back = values(&report.undelivered);
+        assert_eq!(handed_back, [second as u64 + 1], "and not what had its outcome before");
+        assert!(is_clean(&rig.world));
+    }
+}
+
+// FLU-6, ACC-24
+#[test]
+fn what_expires_in_the_pass_in_which_another_thread_closes_is_handed_back() {
+    let times = [("delivery.timeout.ms", "1000"), ("request.timeout.ms", "900")];
+    let mut rig = pairs(&times);
+    rig.world.links.down.extend([1, 2, 3]);
+    let mut deliveries = [1, 2].map(|value| rig.world.send_to("u", value as i32 - 1, value));
+    deliveries.iter_mut().for_each(|delivery| close_when_told(&rig, delivery));
+    rig.world.settle();
+    rig.world.advance(1000);
+    rig.world.settle();
+    let outcomes = deliveries.map(|mut delivery| failed(&mut delivery));
+    assert_eq!(outcomes, [(Outcome::NotWritten, Reason::Expired); 2]);
+    let report = rig.end();
+    assert_eq!((report.not_written, report.undelivered.len()), (1, 1), "the second of them");
+
+    // Both on the wire, in one partition: given up on together, and told one after the other.
+    let mut rig = Rig::new(&[times[0], times[1], ("enable.idempotence", "false")]);
+    let mut deliveries = [1, 2].map(|value| {
+        let delivery = rig.world.send(0, value);
+        rig.world.settle();
+        delivery
+    });
+    close_when_told(&rig, &mut deliveries[0]);
+    rig.world.advance(1000);
+    rig.world.settle();
+    let outcomes = deliveries.map(|mut delivery| failed(&mut delivery));
+    assert_eq!(outcomes, [(Outcome::Unknown, Reason::Expired); 2]);
+    let report = rig.end();
+    assert_eq!((report.unknown, values(&report.undelivered)), (1, vec![2]));
+    assert!(is_clean(&rig.world));
+}
+
+// SEND-2, FLU-6
+#[test]
+fn with_a_failed_records_file_what_fails_once_a_close_has_begun_is_in_the_file_and_handed_back() {
+    let (world, disk) = keeping_tests::world(&[], 1 << 20);
+    let mut rig = Rig::around(world);
+    let mut bad = rig.world.send(0, 1);
+    rig.world.settle();
+    rig.world.shared.begin_close(None); // and the sender hears of it after the answer
+    rig.world.answer(1, Answer::error(ErrorCode::INVALID_RECORD));
+    keeping_tests::release(&rig.world, 1);
+    assert_eq!(failed(&mut bad).0, Outcome::NotWritten);
+    let report = rig.end();
+    assert_eq!((report.not_written, values(&report.undelivered)), (1, vec![1]));
+    assert_eq!(keeping_tests::lines(&disk).len(), 1);
 }
 
 // SEND-2

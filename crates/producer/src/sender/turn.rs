@@ -13,8 +13,8 @@ use tracing::{debug, info, warn};
 
 use super::core::{Links, SenderCore};
 use super::request::Request;
-use crate::accumulator::{Counts, Hold};
-use crate::producer::{CloseReport, Shared};
+use crate::accumulator::Hold;
+use crate::producer::{CloseReport, CloseWish, Shared};
 
 /// Polls that may pass until the requests of ended connections have come back. One is enough; the rest is caution.
 const DRAIN_POLLS_MAX: u32 = 16;
@@ -53,8 +53,6 @@ pub(crate) enum Turn {
 
 /// A close under way.
 struct Closing {
-    /// Counts when `close` was called.
-    before: Counts,
     /// `None`: no limit.
     deadline_ms: Option<u64>,
     force: Force,
@@ -143,10 +141,6 @@ impl Turns {
     ) {
         self.unpolled = 0;
         let shared = self.shared.clone();
-        // FLU-6: what ends from here on counts as ended after the call, and is handed back.
-        if self.closing.is_none() && shared.commands.wants_close() {
-            self.core.collect_undelivered();
-        }
         let mut connections_changed = false;
         let (mut made, mut closed) = (0, 0);
         // One wake-up per waiting call for all that is answered here, not one per batch.
@@ -208,9 +202,9 @@ impl Turns {
         for (number, topics) in commands.warm_ups {
             self.core.warm_up(number, topics, now_ms);
         }
-        if let Some((before, deadline_ms)) = commands.close {
+        if let Some(CloseWish { deadline_ms }) = commands.close {
             self.core.collect_undelivered();
-            let closing = self.closing.get_or_insert(Closing { before, deadline_ms, force: Force::No });
+            let closing = self.closing.get_or_insert(Closing { deadline_ms, force: Force::No });
             // FLU-7: the shortest of several closes counts.
             closing.deadline_ms = [closing.deadline_ms, deadline_ms].into_iter().flatten().min();
         }
@@ -246,7 +240,7 @@ impl Turns {
         self.shared.clock.refresh();
         self.core.note_ended();
         let now = self.shared.accumulator.counts();
-        let before = self.closing.as_ref().map_or(now, |c| c.before);
+        let before = self.shared.accumulator.before_close().unwrap_or(now);
         CloseReport {
             acked: now.acked - before.acked,
             handed_over: now.handed_over - before.handed_over,
