@@ -259,6 +259,16 @@ impl<N: Network> Links for SimLinks<'_, N> {
         self.network.in_flight(node)
     }
 
+    fn unwritten(&self, _node: i32) -> usize {
+        0
+    }
+
+    fn round_trip_ms(&self, _node: i32) -> Option<u64> {
+        None
+    }
+
+    fn look_into_requests(&self, _look: &mut dyn FnMut(&Request)) {}
+
     fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request> {
         let correlation_id = self.network.next_correlation_id();
         let (api, version) = (request.api(), request.version);

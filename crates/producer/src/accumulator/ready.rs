@@ -110,7 +110,6 @@ impl Accumulator {
                     next_check_ms = next_check_ms.min(now_ms + NAP_MS);
                 }
             }
-            let queued = queue.batches.len();
             let Some(head) = queue.batches.front_mut() else { return true };
             next_expiry_ms = next_expiry_ms.min(head.expiry_ms());
             let Some(leader) = listed.leader else {
@@ -131,7 +130,8 @@ impl Accumulator {
             let settings = listed.partition.settings(); // CFG-17
             let has_codec = settings.compression.codec() != Codec::None;
             let lingered_ms = head.since_ms.saturating_add(settings.linger_ms); // ACC-12
-            if !(hurry || head.is_full() || queued > 1 || lingered_ms <= now_ms) {
+            // ACC-11: a batch with another one behind it is closed, and so counts as full.
+            if !(hurry || head.is_full() || lingered_ms <= now_ms) {
                 next_check_ms = next_check_ms.min(lingered_ms);
                 return true;
             }
@@ -382,7 +382,7 @@ impl Desk {
     /// Takes in the partitions that got batches.
     pub(super) fn take_in(&mut self, incoming: &sync::Mutex<Vec<Arc<Partition>>>) {
         for partition in std::mem::take(&mut *incoming.lock()) {
-            let listed = Listed { version: None, leader: None, leader_epoch: -1, len: 0, partition };
+            let listed = Listed { version: None, leader: None, leader_epoch: 0, len: 0, partition };
             self.listed.insert(listed.partition.key(), listed);
         }
     }
@@ -401,7 +401,7 @@ impl Listed {
         self.version = Some(cluster.version);
         let found = cluster.partition(self.partition.topic_name(), self.partition.index());
         self.leader = found.and_then(|found| found.leader);
-        self.leader_epoch = found.map_or(-1, |found| found.leader_epoch);
+        self.leader_epoch = found.map(|found| found.leader_epoch).unwrap_or_default(); // looked at only with a leader
     }
 }
 

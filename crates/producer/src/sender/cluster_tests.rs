@@ -351,12 +351,81 @@ fn without_a_reachable_broker_the_producer_starts_again_from_its_bootstrap_serve
 fn with_recovery_strategy_none_the_known_brokers_are_tried_for_ever() {
     // MET-12
     let mut world = World::warm(&[("metadata.recovery.strategy", "none")]);
+    world.links.down.insert(-1);
     for node in 1..=3 {
         world.links.down.insert(node);
         world.cut(node, false);
     }
     world.run(500);
     assert_eq!(world.links.nodes.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn without_answers_for_long_enough_the_producer_starts_again_though_its_connections_stand() {
+    // MET-12
+    let mut world = World::warm(&[("metadata.recovery.rebootstrap.trigger.ms", "5000")]);
+    let nodes = |world: &World| world.links.nodes.keys().copied().collect::<Vec<_>>();
+    world.links.throttled.extend((1..=3).map(|node| (node, u64::MAX))); // they take nothing
+    world.links.mute.insert(-1);
+    world.shared.metadata.want(&"new".into());
+    world.run(4900);
+    assert_eq!(nodes(&world), [1, 2, 3]);
+    world.run(200);
+    assert_eq!(nodes(&world), [-1]);
+}
+
+#[test]
+fn there_is_nothing_to_start_again_from_before_any_broker_is_known() {
+    // MET-12
+    let mut world = World::new(&[]);
+    world.links.down.insert(-1);
+    world.shared.metadata.want(&"t".into());
+    world.pass();
+    let version = world.shared.metadata.snapshot().version;
+    world.run(500);
+    assert_eq!(world.shared.metadata.snapshot().version, version);
+}
+
+#[test]
+fn a_question_for_metadata_that_ends_with_its_connection_is_asked_again() {
+    // MET-4
+    let mut world = World::warm(&[]);
+    world.cluster.create("u", 2, &[1]);
+    world.links.mute.extend([1, 2, 3]);
+    world.shared.metadata.want(&"u".into());
+    world.pass();
+    world.links.mute.clear();
+    for node in 1..=3 {
+        let now_ms = world.now_ms();
+        let requests = world.links.nodes.get_mut(&node).unwrap().drain(..).collect();
+        world.core.handle_disconnect(node, requests, false, None, now_ms);
+    }
+    world.run(1000);
+    assert!(matches!(world.shared.metadata.lookup("u"), Lookup::Known(_)));
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_told_to_whoever_waits() {
+    let mut world = World::new(&[]);
+    world.shared.metadata.want(&"t".into());
+    world.pass();
+    let request = world.links.nodes.get_mut(&-1).and_then(|requests| requests.pop_front()).unwrap();
+    let now_ms = world.now_ms();
+    world.core.handle_response(-1, request, &[0xff; 3], &mut world.links, now_ms);
+    let trouble = world.shared.metadata.trouble().unwrap();
+    assert!(trouble.starts_with("tried toy:1 (its answer cannot be read"), "{trouble}");
+}
+
+#[test]
+fn a_refusal_of_the_producer_id_that_lasts_ends_the_producer() {
+    // IDM-15
+    for code in [ErrorCode::UNSUPPORTED_VERSION, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED] {
+        let mut world = World::new(&[]);
+        world.cluster.identity.0 = code;
+        world.shared.metadata.want(&"t".into());
+        world.settle();
+        assert!(world.shared.lifecycle.check().is_err(), "{code}");
+    }
 }
 
 #[test]
@@ -378,6 +447,22 @@ fn the_last_errors_of_all_servers_are_kept_for_whoever_waits() {
     world.links.down.clear();
     world.settle();
     assert_eq!(world.shared.metadata.trouble(), None, "forgotten once a broker answers");
+}
+
+#[test]
+fn a_named_leader_stays_one_until_it_says_that_it_is_none() {
+    // ERR-2
+    for (code, leader) in [(ErrorCode::NOT_ENOUGH_REPLICAS, 3), (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, 1)] {
+        let mut world = World::warm(&[]);
+        world.links.produce_max = 12;
+        world.send(0, 1);
+        world.settle();
+        world.answer(1, Answer { hint: Some((3, 9)), ..Answer::error(ErrorCode::NOT_LEADER_OR_FOLLOWER) });
+        world.run(200);
+        world.answer(3, Answer::error(code));
+        world.run(1500);
+        assert_eq!((1..=3).find(|node| world.waiting(*node) > 0), Some(leader), "{code}");
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- purge and close

@@ -50,15 +50,9 @@ pub(crate) trait Links {
     /// Unanswered requests.
     fn in_flight(&self, node: i32) -> usize;
     /// Of those, the ones of which the socket does not have all yet.
-    fn unwritten(&self, node: i32) -> usize {
-        let _ = node;
-        0
-    }
+    fn unwritten(&self, node: i32) -> usize;
     /// What a small request took there and back when the connection was made, if that is known.
-    fn round_trip_ms(&self, node: i32) -> Option<u64> {
-        let _ = node;
-        None
-    }
+    fn round_trip_ms(&self, node: i32) -> Option<u64>;
     /// Takes a request that is to be written. Gives it back if it cannot; nothing of it was written then.
     fn send(&mut self, node: i32, request: Request, now_ms: u64) -> Result<(), Request>;
     /// Says where a broker listens.
@@ -70,9 +64,7 @@ pub(crate) trait Links {
     /// SND-7: no new requests until then.
     fn throttle(&mut self, node: i32, until_ms: u64, now_ms: u64);
     /// Shows every unanswered request, as far as that can be done. They stay what they are (ACC-25).
-    fn look_into_requests(&self, look: &mut dyn FnMut(&Request)) {
-        let _ = look;
-    }
+    fn look_into_requests(&self, look: &mut dyn FnMut(&Request));
 }
 
 /// The first version of Produce in which brokers take zstd.
@@ -463,9 +455,7 @@ impl SenderCore {
                 self.metadata.request_refresh();
             }
         }
-        if !self.unready.is_empty() {
-            self.unready.retain(|node, _| nodes.contains(node));
-        }
+        self.unready.retain(|node, _| nodes.contains(node));
         for node in nodes {
             if !links.ready(node, now_ms) {
                 if !links.is_connected(node) {
@@ -474,9 +464,7 @@ impl SenderCore {
                 }
                 continue;
             }
-            if !self.unready.is_empty() {
-                self.unready.remove(&node);
-            }
+            self.unready.remove(&node);
             let mut drained = std::mem::take(&mut self.drained);
             let gate = GateView { partitions: &self.partitions, held: &self.halts.held, policy };
             shared.accumulator.drain(

@@ -99,7 +99,7 @@ fn what_expires_on_the_wire_is_in_the_file_though_its_request_has_the_memory() {
     release(&world, 1);
     assert_eq!(failed(&mut expired), (Outcome::Unknown, Reason::Expired));
     assert!(
-        lines(&disk)[0].contains(r#""outcome":"unknown","attempts":1,"age_ms":1000"#),
+        lines(&disk)[0].contains(r#""outcome":"unknown","attempts":1,"age_ms":1000}"#),
         "{:?}",
         lines(&disk)
     );

@@ -25,6 +25,8 @@
 //! (IDM-16).
 
 mod answers;
+#[cfg(test)]
+mod answers_tests;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
@@ -44,6 +46,8 @@ mod metrics_tests;
 #[cfg(test)]
 mod odd_tests;
 mod partition;
+#[cfg(test)]
+mod pass_tests;
 #[cfg(test)]
 mod properties;
 mod purged;

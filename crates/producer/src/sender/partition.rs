@@ -455,10 +455,70 @@ fn same(a: &Stamp, b: &Stamp) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Body;
+    use super::super::world::World;
     use super::*;
+
+    const OLD: Identity = Identity { producer_id: 7, epoch: 1 };
+    const NEW: Identity = Identity { producer_id: 7, epoch: 2 };
 
     fn stamp(epoch: i16, base_sequence: i32) -> Stamp {
         Stamp { producer_id: 7, producer_epoch: epoch, base_sequence }
+    }
+
+    /// Batches as a request has them.
+    fn batches() -> [Batch; 2] {
+        let mut world = World::warm(&[]);
+        [0, 1].map(|partition| {
+            world.send(partition, 1);
+            world.settle();
+            let Body::Produce(mut produce) = world.take(partition + 1).body else { panic!("no Produce") };
+            produce.topics[0].batches.remove(0)
+        })
+    }
+
+    fn may_send(state: &PartitionState, stamped: Option<Stamp>, identity: Identity) -> bool {
+        let policy = Policy { idempotent: true, max_in_flight: 5, identity: Some(identity) };
+        state.may_send(&HeadInfo { stamped }, &policy)
+    }
+
+    #[test]
+    fn what_is_sent_again_is_the_lowest_batch_and_only_once_it_is_back() {
+        // IDM-5
+        let [mut batch, _] = batches();
+        let mut state = PartitionState::default();
+        state.begin_at(OLD, 0);
+        batch.set_stamp(stamp(1, 0));
+        state.register(&batch, 1, 0);
+        assert!(!may_send(&state, Some(stamp(1, 0)), OLD), "it is on the wire");
+        state.entries[0].place = Place::Queued;
+        assert!(may_send(&state, Some(stamp(1, 0)), OLD));
+        for other in [stamp(1, 1), stamp(0, 0), Stamp { producer_id: 8, ..stamp(1, 0) }] {
+            assert!(!may_send(&state, Some(other), OLD), "{other:?} is not the lowest");
+        }
+    }
+
+    #[test]
+    fn new_batches_wait_until_all_is_settled_in_an_epoch_that_is_left() {
+        // IDM-6
+        let [batch, other] = batches();
+        let mut state = PartitionState::default();
+        state.begin_at(OLD, 0);
+        state.register(&batch, 1, 0);
+        state.last_acked = Some(0);
+        assert!(may_send(&state, None, OLD) && !may_send(&state, None, NEW));
+        let epoch = |state: &mut PartitionState| state.stamp(&other, NEW).map(|stamp| stamp.producer_epoch);
+        assert_eq!(epoch(&mut state), Some(1), "one that went out now would join those");
+        let at = state.entry_of(&batch);
+        state.end(at, BatchResult::HandedOver, None, 0, &mut Vec::new());
+        assert_eq!(epoch(&mut state), Some(2));
+    }
+
+    #[test]
+    fn a_stop_is_about_the_batches_behind_the_one_that_failed() {
+        // RTY-5
+        let id = batches()[0].id();
+        assert!(!Stop { after: id, below: u64::MAX }.has(id));
     }
 
     #[test]

@@ -235,6 +235,19 @@ fn what_a_purge_took_from_the_queue_gives_its_memory_back_at_once_and_only_its_o
     assert_eq!((report.acked, report.not_written, report.undelivered.len()), (1, 1, 0));
 }
 
+// FLU-4
+#[test]
+fn what_was_compressed_is_handed_back_whole() {
+    let mut rig = Rig::new(&[("compression.type", "gzip"), ("linger.ms", "5")]);
+    let deliveries: Vec<Delivery> = (0..100).map(|_| rig.world.send(0, 7)).collect();
+    rig.world.run(20);
+    assert_eq!(rig.world.waiting(1), 1);
+    assert!(rig.world.peek(1)[0].len < 100 * 8, "it was compressed");
+    let report = rig.world.purge(false, true);
+    assert_eq!(values(&report.undelivered), [7; 100]);
+    drop(deliveries);
+}
+
 /// Another thread closes the producer when it hears of a record.
 struct Closes(Arc<Shared>);
 

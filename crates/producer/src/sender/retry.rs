@@ -57,7 +57,6 @@ pub(super) fn verdict(facts: &Facts) -> Verdict {
         ErrorClass::OkDuplicate if !rules::holds(Rule::DuplicateIsSuccess) => Verdict::Fail,
         // IDM-10
         ErrorClass::Ok | ErrorClass::OkDuplicate => Verdict::Acked,
-        ErrorClass::Retry | ErrorClass::RetryMetadata | ErrorClass::RetryCoordinator => retry_or_fail,
         // IDM-9: an answer that does not say where the log begins comes from a broker that has not read it yet. Once is enough to
         // ask; brokers whose answers never say it must not stop the partition for ever (IDM-15).
         ErrorClass::Resequence
@@ -83,8 +82,8 @@ pub(super) fn verdict(facts: &Facts) -> Verdict {
         ErrorClass::Fatal | ErrorClass::Fenced if idempotent => Verdict::Fatal,
         // ACC-22: a single record that is too large fails.
         ErrorClass::Split if may_split => Verdict::Split,
-        ErrorClass::Split => Verdict::Fail,
         ErrorClass::FailRecord => Verdict::FailRecords,
+        // The classes Retry, RetryMetadata and RetryCoordinator, and whatever else a retry may help.
         _ if code.is_retriable() => retry_or_fail,
         _ => Verdict::Fail,
     }
@@ -135,6 +134,12 @@ mod tests {
             assert_eq!(verdict(&facts(code)), Verdict::Retry, "{code}");
             assert_eq!(verdict(&Facts { may_retry: false, ..facts(code) }), Verdict::Fail, "{code}");
         }
+        for code in (-1..=133).map(ErrorCode) {
+            if let ErrorClass::Retry | ErrorClass::RetryMetadata | ErrorClass::RetryCoordinator = code.class()
+            {
+                assert_eq!(verdict(&facts(code)), Verdict::Retry, "{code}");
+            }
+        }
     }
 
     #[test]
@@ -158,6 +163,8 @@ mod tests {
         let out_of_order = facts(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
         assert_eq!(verdict(&Facts { may_retry: false, ..out_of_order }), Verdict::Fail);
         assert_eq!(verdict(&Facts { idempotent: false, ..out_of_order }), Verdict::Fail);
+        // IDM-9: where the log begins says something about a producer that is not known, and about nothing else
+        assert_eq!(verdict(&Facts { log_start_offset: -1, ..out_of_order }), Verdict::RetryInNewEpoch);
     }
 
     #[test]
@@ -171,6 +178,7 @@ mod tests {
         assert_eq!(verdict(&silent), Verdict::Retry);
         assert_eq!(verdict(&Facts { resequenced: 1, ..silent }), Verdict::RetryInNewEpoch);
         assert_eq!(verdict(&Facts { may_retry: false, ..silent }), Verdict::Fail);
+        assert_eq!(verdict(&Facts { idempotent: false, ..silent }), Verdict::Fail);
         let behind = Facts { is_lowest: false, ..forgotten };
         assert_eq!(verdict(&behind), Verdict::Retry);
     }
@@ -186,7 +194,18 @@ mod tests {
         }
         let unknown = Facts { may_be_written: true, ..facts(ErrorCode::INVALID_PRODUCER_EPOCH) };
         assert_eq!(verdict(&unknown), Verdict::Fail);
-        assert_eq!(verdict(&facts(ErrorCode::INVALID_PRODUCER_EPOCH)), Verdict::RetryInNewEpoch);
+        let closed = facts(ErrorCode::INVALID_PRODUCER_EPOCH);
+        assert_eq!(verdict(&closed), Verdict::RetryInNewEpoch);
+        assert_eq!(verdict(&Facts { may_retry: false, ..closed }), Verdict::Fail);
+        assert_eq!(verdict(&Facts { idempotent: false, ..closed }), Verdict::Fail);
+    }
+
+    #[test]
+    fn what_an_answer_says_of_the_log() {
+        // CMPL-8, IDM-10
+        assert!(may_have_written(ErrorCode::DUPLICATE_SEQUENCE_NUMBER), "it is there");
+        assert!(may_have_written(ErrorCode::REQUEST_TIMED_OUT));
+        assert!(!may_have_written(ErrorCode::INVALID_RECORD));
     }
 
     #[test]

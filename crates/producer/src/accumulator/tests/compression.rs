@@ -123,3 +123,18 @@ fn a_batch_that_its_codec_would_make_larger_stays_within_its_memory() {
     assert_eq!((batch.codec(), rig.held()), (Codec::None, held));
     rig.complete(batch, 0);
 }
+
+// MTR-2
+#[test]
+fn a_batch_that_its_linger_closes_has_filled_until_then() {
+    let compression = Compression::new(Codec::Gzip, None).unwrap();
+    let rig = Rig::new(&[Some(1)], Settings { compression, linger_ms: 5, ..settings() });
+    rig.send_to(0, "v");
+    rig.clock.advance(5);
+    let now_ms = rig.clock.last_ms();
+    assert_eq!(rig.ready().next_check_ms, Some(now_ms), "it is compressed by the next look");
+    rig.clock.advance(3);
+    rig.ready();
+    let batch = rig.drain(1).remove(0);
+    assert_eq!(batch.filling_and_queued_us(rig.clock.last_us()), (5000, 3000));
+}

@@ -181,4 +181,30 @@ fn batches_expire_from_the_head_on_when_their_age_is_the_delivery_timeout() {
     assert!(!second.is_done());
     rig.ready();
     assert_eq!(rig.accumulator.next_expiry_ms(), Some(1300));
+    rig.accumulator.expire(rig.clock.advance(10_000), &mut expired);
+    assert_eq!(expired.iter().flat_map(values).collect::<Vec<_>>(), [b"b"], "late is not too late");
+}
+
+// ACC-16
+#[test]
+fn a_request_takes_what_fits_to_the_byte() {
+    let rig = Rig::new(&[Some(1), Some(1)], Settings { linger_ms: 0, ..settings() });
+    rig.send_to(0, "v");
+    rig.ready();
+    let len = rig.drain(1).remove(0).encoded_len();
+    for (bytes_max, expected) in [(2 * len, vec![0, 1]), (2 * len - 1, vec![0])] {
+        (0..2).for_each(|partition| drop(rig.send_to(partition, "v")));
+        rig.ready();
+        let mut taken = rig.drain_with(1, bytes_max, &AllMay);
+        taken.sort_by_key(|batch| batch.partition().index());
+        assert_eq!(partitions(&taken), expected, "{bytes_max} bytes");
+    }
+}
+
+// ACC-14
+#[test]
+fn a_topic_without_leaders_is_named_once() {
+    let rig = Rig::new(&[None, None, Some(1)], settings());
+    (0..3).for_each(|partition| drop(rig.send_to(partition, "v")));
+    assert_eq!(rig.ready().leaderless, ["t".into()]);
 }

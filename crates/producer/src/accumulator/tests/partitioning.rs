@@ -122,6 +122,47 @@ fn without_a_queue_for_every_partition_the_choice_is_uniform() {
     assert!(first.iter().filter(|partition| **partition == 0).count() > 1, "{first:?}");
 }
 
+// PAR-9, PAR-10
+#[test]
+fn each_topic_has_statistics_of_its_own() {
+    let mut rig = Rig::new(&[Some(1), Some(2)], settings());
+    let leaders = [Some(1), Some(2)];
+    rig.cluster = cluster(2, ["t", "u"].map(|name| topic_metadata(name, &leaders, 0)));
+    let u = rig.accumulator.topic_or_new("u");
+    rig.accumulator.apply(&rig.cluster);
+    let t = std::mem::replace(&mut rig.topic, u);
+    for topic in [t, rig.topic.clone()] {
+        let u = std::mem::replace(&mut rig.topic, topic);
+        (0..2).for_each(|partition| drop(rig.send_to(partition, "v")));
+        rig.topic = u;
+    }
+    for _ in 0..40 {
+        rig.send_to(0, vec![7; 20_000]);
+    }
+    rig.ready();
+    let to_long =
+        (0..200).filter(|_| rig.send(Record::value(vec![7; 20_000])).partition_for_test() == 0).count();
+    assert!(to_long < 30, "1 in 41 expected, {to_long} of 200 came");
+}
+
+// PAR-12
+#[test]
+fn a_broker_is_left_out_after_its_time_and_never_if_that_is_zero() {
+    for (waited_ms, timeout_ms, is_left_out) in [(100, 100, false), (101, 100, true), (500, 0, false)] {
+        let rig =
+            Rig::new(&[Some(1), Some(2)], Settings { availability_timeout_ms: timeout_ms, ..settings() });
+        (0..60).for_each(|_| drop(rig.send_to(1, vec![7; 20_000])));
+        rig.send_to(0, vec![7; 20_000]);
+        rig.clock.advance(waited_ms);
+        rig.ready();
+        rig.drain(2).into_iter().for_each(|batch| rig.complete(batch, 0)); // broker 1 is not drained
+        rig.ready();
+        let mut chosen = (0..30).map(|_| rig.send(Record::value(vec![7; 20_000])).partition_for_test());
+        let _ = chosen.next(); // the first stay was chosen before
+        assert_eq!(!chosen.any(|partition| partition == 0), is_left_out, "{waited_ms} of {timeout_ms} ms");
+    }
+}
+
 // PAR-12
 #[test]
 fn a_broker_that_takes_no_data_is_left_out() {
