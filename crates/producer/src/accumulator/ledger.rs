@@ -244,7 +244,7 @@ impl Ledger {
 
     /// Failures whose `Delivery` was dropped.
     pub(crate) fn count_unseen(&self, records: u64) {
-        if records > 0 {
+        if records != 0 {
             self.unseen.fetch_add(records, Ordering::Relaxed);
         }
     }
@@ -331,7 +331,7 @@ impl Future for FlushWait {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FlushReport> {
         let mut flushes = self.ledger.flushes.lock();
-        let until = self.until - u64::from(!rules::holds(Rule::FlushSnapshot) && self.until > 0);
+        let until = if rules::holds(Rule::FlushSnapshot) { self.until } else { self.until.saturating_sub(1) };
         let is_over = flushes.oldest() > until;
         if is_broken("flush: one look and place") {
             drop(flushes);
@@ -440,6 +440,27 @@ mod tests {
         assert_eq!(count.get(), 4);
         wake();
         assert_eq!(count.get(), 5);
+    }
+
+    // FLU-1
+    #[test]
+    fn a_flush_is_woken_by_the_last_of_its_own_batches_and_by_no_other() {
+        let ledger = Arc::new(Ledger::default());
+        let (first, second) = (ledger.open_batch(), ledger.open_batch());
+        let mut flush = ledger.begin_flush();
+        let later = ledger.open_batch();
+        assert!(flush.is_for(first) && flush.is_for(second) && !flush.is_for(later));
+        let count = Arc::new(crate::wait::Count::default());
+        let waker = Waker::from(count.clone());
+        assert!(Pin::new(&mut flush).poll(&mut Context::from_waker(&waker)).is_pending());
+        let close = |generation| ledger.close_batch(generation, Ending::Acked, 1);
+        close(later);
+        assert_eq!(count.get(), 0, "a later one");
+        close(first);
+        assert_eq!(count.get(), 0, "not the last one");
+        close(second);
+        assert_eq!(count.get(), 1);
+        assert!(poll(&mut flush));
     }
 
     // FLU-1

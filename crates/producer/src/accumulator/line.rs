@@ -213,3 +213,93 @@ impl Line {
         self.waiters.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait::Count;
+
+    fn topic(id: u32) -> Arc<TopicState> {
+        Arc::new(TopicState::new("t".into(), id, 0))
+    }
+
+    fn count() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (count.clone(), Waker::from(count))
+    }
+
+    impl Line {
+        fn come(&mut self, topic: &Arc<TopicState>, partition: Option<i32>, known: u32) -> u64 {
+            self.enter(topic, partition, 100, known, Waker::noop().clone())
+        }
+
+        fn stage(&mut self, ticket: u64) -> Stage {
+            self.poll(ticket, Waker::noop()).0
+        }
+
+        fn first(&self) -> Option<u64> {
+            self.first_for_room().map(|(ticket, _)| ticket)
+        }
+    }
+
+    // PRE-4
+    #[test]
+    fn a_topic_that_is_not_known_pins_no_room_and_holds_up_no_other() {
+        let (mut line, cold, warm) = (Line::default(), topic(7), topic(8));
+        let waits = line.come(&cold, None, 0);
+        assert_eq!((line.stage(waits), line.first()), (Stage::Cold, None));
+        line.admit(cold.id(), 0);
+        assert_eq!((line.stage(waits), line.first()), (Stage::Cold, None), "nothing is news");
+        let other = line.come(&warm, None, 3);
+        assert_eq!(line.first(), Some(other));
+        assert!(line.grant(other).is_some(), "its own topic's first");
+        line.admit(cold.id(), 3);
+        assert_eq!((line.stage(waits), line.first()), (Stage::Room, Some(waits)));
+    }
+
+    // PRE-2, PRE-4
+    #[test]
+    fn a_partition_that_is_to_come_holds_up_its_own_senders_and_no_others() {
+        let (mut line, topic) = (Line::default(), topic(7));
+        let first = line.come(&topic, Some(5), 0);
+        let second = line.come(&topic, Some(1), 0);
+        line.admit(topic.id(), 3);
+        assert_eq!((line.stage(first), line.stage(second)), (Stage::Growing, Stage::Room));
+        assert!(line.grant(second).is_some(), "the one before it is not in its way");
+        let third = line.come(&topic, Some(5), 6);
+        assert_eq!(line.stage(first), Stage::Room, "it has grown");
+        assert!(line.grant(third).is_none(), "another one to that partition came before");
+        assert!(line.grant(first).is_some());
+    }
+
+    // BUF-4
+    #[test]
+    fn who_has_room_before_its_turn_is_woken_when_those_before_it_have_gone() {
+        let (mut line, topic) = (Line::default(), topic(7));
+        let (first, second) = (line.come(&topic, None, 1), line.come(&topic, None, 1));
+        let (woken, waker) = count();
+        let third = line.enter(&topic, None, 100, 1, waker);
+        assert!(line.grant(second).is_none() && line.grant(third).is_none(), "the first has no room yet");
+        let (_, _, next) = line.leave(second);
+        assert!(next.is_empty(), "the first is before them");
+        let (_, _, next) = line.leave(first);
+        next.into_iter().for_each(Waker::wake);
+        assert_eq!(woken.get(), 1);
+        let fourth = line.come(&topic, None, 1);
+        let (granted, _, next) = line.leave(third);
+        assert_eq!((granted, next.len()), (100, 0), "the next has no room yet");
+        assert_eq!(line.first(), Some(fourth));
+    }
+
+    // BUF-8
+    #[test]
+    fn it_is_the_last_waker_that_is_woken() {
+        let (mut line, topic) = (Line::default(), topic(7));
+        let ((old, old_waker), (new, new_waker)) = (count(), count());
+        let ticket = line.enter(&topic, None, 100, 1, old_waker);
+        assert!(line.poll(ticket, &new_waker).2.is_some(), "the old one, to be dropped elsewhere");
+        assert!(line.poll(ticket, &new_waker).2.is_none(), "the same again");
+        line.grant(ticket).expect("its turn").wake();
+        assert_eq!((old.get(), new.get()), (0, 1));
+    }
+}

@@ -8,7 +8,6 @@
 //!
 //! No room: callers wait in a line ([`line`](super::line)), strictly first come first served (BUF-4).
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -471,7 +470,7 @@ impl Chunk {
     pub(super) fn begin_batch(&mut self) {
         let pool = self.charge.pool.clone();
         let missing = pool.charge_of(self.len()).saturating_sub(self.charge.bytes);
-        if missing > 0 {
+        if missing != 0 {
             pool.0.inner.lock().available -= to_isize(missing);
             self.charge.bytes += missing;
         }
@@ -564,15 +563,9 @@ impl Drop for Places {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.bytes > 0 {
+        if self.bytes != 0 {
             self.pool.give_back(self.bytes, None);
         }
-    }
-}
-
-impl fmt::Debug for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({})", self.len())
     }
 }
 
@@ -594,144 +587,4 @@ impl Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pool(total: usize, batch_size: usize) -> Pool {
-        Pool::new(total, batch_size, SenderWake::new())
-    }
-
-    // BUF-7
-    #[test]
-    fn chunks_are_powers_of_two_up_to_a_batch_and_exact_beyond() {
-        let size = |need, wish| pool(1 << 20, 16384).chunk_size(need, wish);
-        assert_eq!(size(100, 0), 1024);
-        assert_eq!(size(1024, 0), 1024);
-        assert_eq!(size(1025, 0), 2048);
-        assert_eq!(size(100, 16277), 16384, "a busy partition's next batch");
-        assert_eq!(size(100, 99_999), 16384);
-        assert_eq!(size(20_001, 0), 20_001, "a record larger than a batch");
-        assert_eq!(
-            pool(1 << 20, 20_000).chunk_size(100, 19_000),
-            20_000,
-            "batch.size need not be a power of two"
-        );
-        assert_eq!(pool(500, 16384).chunk_size(93, 0), 500, "never more than there is");
-        assert_eq!(pool(1 << 20, 100).chunk_size(85, 0), 100);
-    }
-
-    // BUF-1
-    #[test]
-    fn memory_comes_back_and_is_used_again_within_the_total() {
-        let pool = pool(40_000, 16384);
-        let chunk = pool.try_take(16384).unwrap();
-        let address = chunk.bytes().as_ptr();
-        drop(chunk);
-        let again = pool.try_take(16384).unwrap();
-        assert_eq!(again.bytes().as_ptr(), address, "kept for use");
-        assert_eq!(pool.available(), 40_000 - 16384);
-        drop(again);
-        // What is kept and what is held stay within the total: kept chunks give way.
-        let other = pool.try_take(39_000).unwrap();
-        assert_eq!(pool.0.inner.lock().free_bytes, 0);
-        assert!(pool.try_take(1024).is_none());
-        drop(other);
-        assert_eq!((pool.available(), pool.held(), pool.total()), (40_000, 0, 40_000));
-        assert_eq!(pool.0.inner.lock().free_bytes, 0, "odd sizes are not kept");
-    }
-
-    fn waiter(pool: &Pool, bytes: usize) -> (Arc<TopicState>, u64) {
-        let topic = Arc::new(TopicState::new("t".into(), 0, 0));
-        let ticket = pool.enter(&topic, None, bytes, 1, Waker::noop());
-        (topic, ticket)
-    }
-
-    // BUF-1
-    #[test]
-    fn a_grant_goes_into_the_chunk_that_is_taken_instead() {
-        let pool = pool(20_000, 16384);
-        let chunk = pool.try_take(16384).unwrap();
-        let address = chunk.bytes().as_ptr();
-        let (topic, ticket) = waiter(&pool, 4096);
-        assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Wait(Stage::Room));
-        drop(chunk);
-        assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
-        let mut granted = pool.take_grant(ticket);
-        assert_eq!(pool.held(), 4096);
-        let taken = pool.try_take_for(16384, true, &mut granted).unwrap();
-        assert!(granted.is_none());
-        assert_eq!((taken.bytes().as_ptr(), pool.held()), (address, 16384), "the kept chunk, charged once");
-        drop(taken);
-        pool.leave(ticket);
-        assert_eq!((pool.held(), pool.0.inner.lock().promised), (0, 0));
-    }
-
-    // BUF-1, BUF-8
-    #[test]
-    fn a_grant_is_given_back_with_memory_or_without() {
-        let pool = pool(5000, 16384);
-        for with_memory in [false, true] {
-            let (topic, ticket) = waiter(&pool, 4096);
-            assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
-            let mut granted = pool.take_grant(ticket);
-            assert!(pool.try_take_for(8192, true, &mut granted).is_none(), "not so much");
-            let mut granted = granted.expect("it stays");
-            if with_memory {
-                granted.back();
-                assert_eq!(granted.len(), 4096);
-            }
-            assert_eq!((pool.held(), pool.0.inner.lock().promised), (4096, 4096 - granted.len()));
-            drop(granted);
-            pool.leave(ticket);
-            assert_eq!((pool.held(), pool.0.inner.lock().promised), (0, 0));
-        }
-        let (_, ticket) = waiter(&pool, 4096);
-        assert_eq!((pool.held(), pool.0.inner.lock().promised), (4096, 4096), "granted and never taken");
-        pool.leave(ticket);
-        assert_eq!((pool.held(), pool.0.inner.lock().promised), (0, 0));
-    }
-
-    // BUF-2, BUF-4
-    #[test]
-    fn memory_that_comes_back_under_a_hold_is_handed_on_at_its_end_or_before_callbacks() {
-        for early in [false, true] {
-            let pool = pool(4096, 1024);
-            let charge = pool.charge(1024, false).unwrap();
-            let chunks = [(); 3].map(|()| pool.try_take(1024).unwrap());
-            let (topic, ticket) = waiter(&pool, 2048);
-            let hold = pool.hold();
-            drop(chunks);
-            assert!(pool.is_wanted() && pool.try_take(1024).is_none(), "nobody overtakes");
-            if early {
-                charge.hand_on();
-                assert!(!pool.is_wanted());
-            }
-            drop(hold);
-            assert!(!pool.is_wanted());
-            assert_eq!(pool.poll(ticket, &topic, 1, Waker::noop()), Turn::Go);
-            pool.leave(ticket);
-        }
-    }
-
-    // BUF-1
-    #[test]
-    fn kept_chunks_make_way_for_what_lies_elsewhere() {
-        let pool = pool(10_000, 1024);
-        drop([(); 9].map(|()| pool.try_take(1024).unwrap()));
-        assert_eq!(pool.0.inner.lock().free_bytes, 9 * 1024);
-        let _charge = pool.charge(8000, false).unwrap();
-        assert_eq!(pool.0.inner.lock().free_bytes, 1024, "of the 2000 bytes that are left");
-    }
-
-    #[test]
-    fn a_forced_charge_delays_the_next_taker() {
-        let pool = pool(2000, 1024);
-        let _chunk = pool.try_take(1024).unwrap();
-        assert!(pool.charge(1024, false).is_none());
-        let forced = pool.charge(1024, true).unwrap();
-        assert_eq!((pool.available(), pool.held()), (0, 2048));
-        assert!(pool.try_take(1).is_none());
-        drop(forced);
-        assert_eq!(pool.available(), 976);
-    }
-}
+mod tests;

@@ -128,10 +128,10 @@ impl TopicState {
         brokers: Brokers<'_>,
     ) -> Option<u32> {
         let mut current = self.layout.write();
-        match (&*current, metadata) {
-            (Some(old), Some(new)) if Arc::ptr_eq(&old.metadata, new) => return None,
-            (None, None) => return None,
-            _ => {}
+        if let (Some(old), Some(new)) = (&*current, metadata)
+            && Arc::ptr_eq(&old.metadata, new)
+        {
+            return None;
         }
         // PAR-4: one partition count for each answer of the cluster
         let known = metadata.map_or(0, |metadata| metadata.partitions.len() as u32);
@@ -391,6 +391,39 @@ mod tests {
         tracing::subscriber::with_default(subscriber.clone(), || {
             assert!(topic.apply(Some(&topic_metadata("t", &[Some(1), Some(2)], 0)), brokers));
         });
-        assert_eq!(topic.known(), 2);
+        assert_eq!((topic.known(), subscriber.1.load(Ordering::Relaxed)), (2, 1), "told once");
+    }
+
+    // PAR-4
+    #[test]
+    fn what_the_cluster_says_is_worked_out_once_for_each_answer() {
+        use crate::accumulator::tests::topic_metadata;
+
+        let topic = TopicState::new("t".into(), 0, 0);
+        let brokers = Brokers { nodes: &Default::default(), own_rack: None };
+        let answer = topic_metadata("t", &[Some(1)], 0);
+        topic.set_metadata(Some(&answer), brokers);
+        let layout = topic.layout().unwrap();
+        topic.set_metadata(Some(&answer), brokers);
+        assert!(Arc::ptr_eq(&layout, &topic.layout().unwrap()), "the same answer");
+        topic.set_metadata(Some(&topic_metadata("t", &[Some(1)], 0)), brokers);
+        assert!(!Arc::ptr_eq(&layout, &topic.layout().unwrap()), "another one");
+        topic.set_metadata(None, brokers);
+        assert!(topic.layout().is_none() && topic.known() == 0);
+    }
+
+    // PAR-9
+    #[test]
+    fn without_metadata_any_of_the_partitions_that_were_known_is_drawn() {
+        use crate::accumulator::tests::topic_metadata;
+
+        let topic = TopicState::new("t".into(), 0, 0);
+        let drawn = |known| (0..200).map(|_| topic.draw(known)).collect::<std::collections::BTreeSet<u32>>();
+        assert_eq!(drawn(3), [0, 1, 2].into(), "gone");
+        let brokers = Brokers { nodes: &Default::default(), own_rack: None };
+        topic.set_metadata(Some(&topic_metadata("t", &[], 0)), brokers);
+        assert_eq!(drawn(3), [0, 1, 2].into(), "an answer without partitions");
+        topic.set_metadata(Some(&topic_metadata("t", &[Some(1)], 0)), brokers);
+        assert_eq!(drawn(3), [0].into());
     }
 }
