@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rohrpost::{ConfigKey, KeyStatus, Origin, config_keys};
+use rohrpost::{ConfigKey, KeyStatus, Origin, ProducerBuilder, config_keys};
 
 use crate::args;
 use crate::failure::Failure;
@@ -36,13 +36,27 @@ fn chosen(names: &[String]) -> Result<Vec<&'static ConfigKey>, Failure> {
             exact
         };
         if found.is_empty() {
-            return Err(Failure::run(format!(
-                "no key is named {name:?} or contains it; `rohrpost config` lists all"
-            )));
+            let refusal = ProducerBuilder::default().set(name.as_str(), "").err();
+            let meant = refusal.and_then(|refusal| {
+                let (_, meant) = refusal.errors().first()?.problem().split_once("did you mean ")?;
+                Some(format!("; did you mean {meant}"))
+            });
+            let or = meant.unwrap_or_else(|| "; `rohrpost config` lists all".into());
+            return Err(Failure::run(format!("no key is named {name:?} or contains it{or}")));
         }
         chosen.extend(found.into_iter().filter(|key| !chosen.contains(key)).collect::<Vec<_>>());
     }
     Ok(chosen)
+}
+
+/// For a flag that does not exist: how to say what was meant, if it was a setting (`--linger`, `--batch-size`).
+pub(crate) fn meant_by_flag(flag: &str) -> Option<String> {
+    let name = flag.strip_prefix("--")?.split('=').next()?.replace(['-', '_'], ".");
+    let begins = |key: &&ConfigKey| key.name().strip_prefix(&name).is_some_and(|rest| rest.starts_with('.'));
+    let obeyed = || config_keys().filter(|key| key.status() == KeyStatus::Honoured);
+    let exact = obeyed().find(|key| key.name() == name);
+    let key = exact.or_else(|| obeyed().filter(begins).min_by_key(|key| key.name().len()))?;
+    Some(format!("a setting of Kafka's producer is given as '-X {}=VALUE'", key.name()))
 }
 
 fn paragraph(key: &ConfigKey, columns: usize) -> String {
@@ -166,7 +180,27 @@ mod tests {
             ])
             .collect::<Vec<_>>()
         );
-        assert!(chosen(&["no.such".into()]).is_err());
+        let refused = |name: &str| chosen(&[name.into()]).unwrap_err().message().unwrap().to_owned();
+        assert!(refused("no.such").ends_with("`rohrpost config` lists all"));
+        assert!(refused("lingerr.ms").ends_with("; did you mean linger.ms?"));
+    }
+
+    #[test]
+    fn a_flag_that_is_a_setting_is_told_as_one() {
+        for (flag, key) in [
+            ("--linger", "linger.ms"),
+            ("--batch-size", "batch.size"),
+            ("--acks=1", "acks"),
+            ("--compression", "compression.type"),
+            ("--compression_type", "compression.type"),
+        ] {
+            assert_eq!(
+                meant_by_flag(flag),
+                Some(format!("a setting of Kafka's producer is given as '-X {key}=VALUE'")),
+                "{flag}"
+            );
+        }
+        assert_eq!((meant_by_flag("--colour"), meant_by_flag("-l")), (None, None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::cluster::Target;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::jsonl::{ConsumedLine, HeaderLine, KeyField, ValueField};
+use crate::terminal;
 use crate::topics::{EARLIEST, LATEST, connect, offset_at, partitions_of};
 
 /// How long a broker may hold back an answer while nothing comes.
@@ -34,10 +35,24 @@ pub(crate) fn run(options: &Consume) -> Result<(), Failure> {
     let target = Target::open(&options.cluster)?;
     let result = connect(&target.bootstrap_servers).and_then(|client| {
         let out = Output::new(options.format, options.max);
-        Reader::open(client, options, out)?.read()
+        let mut reader = Reader::open(client, options, out)?;
+        say_where_it_begins(options);
+        reader.read()
     });
     let closed = target.close();
     result.and(closed)
+}
+
+/// Who looks at a terminal on which nothing happens is told why.
+fn say_where_it_begins(options: &Consume) {
+    if options.from_beginning || options.offset.is_some() || !terminal::is_terminal() {
+        return;
+    }
+    let what = match options.until_end {
+        true => "nothing is read: it begins at the end of the topic, and ends there",
+        false => "waiting for new records; Ctrl-C ends",
+    };
+    terminal::note(&format!("{what}; --from-beginning reads those that are there"));
 }
 
 /// Where records go.

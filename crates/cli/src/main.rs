@@ -24,13 +24,20 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::args::{Arguments, Command};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(usage) => {
+        Err(mut usage) => {
+            // its own advice, to put `--` before the flag, helps nobody here
+            if let Some(ContextValue::String(flag)) = usage.get(ContextKind::InvalidArg)
+                && let Some(advice) = config::meant_by_flag(flag)
+            {
+                usage.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+            }
             // clap's own status: 0 for --help and --version, 2 for wrong usage
             let _ = usage.print();
             return ExitCode::from(usage.exit_code() as u8);

@@ -9,8 +9,9 @@ use common::{Broker, run, run_with_input};
 #[test]
 fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["produce"], "--topic"),
+        (&["produce", "-t", "t", "--linger", "5"], "'-X linger.ms=VALUE'"),
         (&["produce", "-t", "t", "missing.txt"], "missing.txt"),
         (&["produce", "-t", "t", "."], "directory"),
         (&["produce", "-t", "t", "-X", "max.blocks.ms=5"], "max.block.ms"),

@@ -47,6 +47,8 @@ pub(super) struct Input {
     pub(super) bytes_total: Option<u64>,
     /// What to call it on the screen.
     pub(super) name: String,
+    /// Somebody types it: a bar would get between the letters.
+    pub(super) is_typed: bool,
 }
 
 struct Source {
@@ -72,7 +74,8 @@ impl Input {
             }
             several => format!("{} files", several.len()),
         };
-        Ok(Input { sources, bytes_total, name })
+        let is_typed = files.iter().any(|path| path == Path::new("-")) && io::stdin().is_terminal();
+        Ok(Input { sources, bytes_total, name, is_typed })
     }
 
     /// Starts reading. The sender end is for the one who catches signals.

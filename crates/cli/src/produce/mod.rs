@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
     /// Sends everything, waits for every delivery, sums up. True if a record failed or the input was cut short.
     fn all(mut self, input: Input, started: Instant, watching: Watching) -> Result<bool, Failure> {
         // a table has the place of the bar
-        let no_bar = self.options.quiet || self.options.watch.stats.is_some();
+        let no_bar = self.options.quiet || self.options.watch.stats.is_some() || input.is_typed;
         let progress = Progress::start(&input.name, input.bytes_total, no_bar);
         let (events, signals) =
             input.start().map_err(|error| Failure::start(format!("cannot start a thread: {error}")))?;

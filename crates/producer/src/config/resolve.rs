@@ -82,6 +82,16 @@ pub(super) struct Resolver<'a> {
 
 pub(super) type Set<'a> = BTreeMap<&'static str, Given<'a>>;
 
+/// What a key's number counts, in brackets: who has written `5s` or `16k` sees why that is wrong.
+fn unit(key: &str) -> &'static str {
+    match key {
+        _ if key.ends_with(".ms") => " (milliseconds)",
+        "batch.size" | "buffer.memory" | "max.request.size" => " (bytes)",
+        _ if key.ends_with(".bytes") => " (bytes)",
+        _ => "",
+    }
+}
+
 /// A setting under its modern name.
 pub(super) struct Given<'a> {
     value: String,
@@ -469,12 +479,12 @@ impl<'a> Resolver<'a> {
     pub(super) fn number(&mut self, key: &'static str, default: u64, min: u64, max: u64) -> u64 {
         self.value(key, default, |text| {
             // A negative number is out of range, not malformed: both say what is allowed.
-            parse::number(text, min, max)
+            parse::number(text, min, max).map_err(|problem| problem + unit(key))
         })
     }
 
     pub(super) fn signed(&mut self, key: &'static str, default: i64, min: i64, max: i64) -> i64 {
-        self.value(key, default, |text| parse::number(text, min, max))
+        self.value(key, default, |text| parse::number(text, min, max).map_err(|problem| problem + unit(key)))
     }
 
     pub(super) fn signed_where(

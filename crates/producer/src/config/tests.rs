@@ -146,8 +146,8 @@ fn all_mistakes_are_reported_at_once_with_key_and_value() {
     for part in [
         "6 mistakes",
         "acks=2: not allowed; one of all, -1, 0, 1",
-        "linger.ms=-1: not allowed; a whole number from 0 to",
-        "batch.size=16k: not allowed",
+        "linger.ms=-1: not allowed; a whole number from 0 to 9223372036854775807 (milliseconds)",
+        "batch.size=16k: not allowed; a whole number from 0 to 2147483647 (bytes)",
         "transactional.id=orders: transactions are not supported yet",
         "num.io.threads=8: not a producer's key: it is a setting of brokers",
         "bootstrap.servers: required",
