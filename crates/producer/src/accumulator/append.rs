@@ -128,7 +128,7 @@ impl Accumulator {
         clock: &Clock,
     ) -> Append {
         let record = candidate.record;
-        let mut room = Room { has_grant: candidate.granted.is_some(), ..Room::default() };
+        let mut room = Room::of(candidate);
         loop {
             let known = topic.known().max(candidate.known_at_least);
             if known == 0 {
@@ -377,6 +377,24 @@ impl Accumulator {
     }
 }
 
+#[cfg(test)]
+impl<'a> Candidate<'a> {
+    /// Nothing but a record.
+    pub(crate) fn of(record: &'a Record) -> Candidate<'a> {
+        Candidate {
+            record,
+            size: record.size(),
+            callback: None,
+            original: None,
+            place: None,
+            granted: None,
+            goes_first: false,
+            known_at_least: 0,
+            chosen: Chosen::Open,
+        }
+    }
+}
+
 enum Step {
     Done(Option<Delivery>),
     /// Start over.
@@ -396,6 +414,10 @@ enum Step {
 }
 
 impl Room {
+    fn of(candidate: &Candidate<'_>) -> Room {
+        Room { has_grant: candidate.granted.is_some(), ..Room::default() }
+    }
+
     /// Memory for the record: what was taken from the pool, or what was granted if the pool had nothing better.
     fn get(&mut self, candidate: &mut Candidate<'_>) -> Option<Chunk> {
         self.taken.take().or_else(|| if self.asked { candidate.granted.take() } else { None })
@@ -455,5 +477,47 @@ fn place_of(record: &impl Parts, index: u32, timestamp: i64) -> PlaceInBatch {
         timestamp,
         key_size: size(record.key_part()),
         value_size: size(record.value_part()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accumulator::tests::{cluster, settings, topic_metadata};
+    use crate::wait::SenderWake;
+
+    // PAR-8
+    #[test]
+    fn an_append_starts_over_if_the_topic_has_moved_on_before_the_partition_was_locked() {
+        let accumulator = Accumulator::new(settings(), SenderWake::new());
+        let topic = accumulator.topic_or_new("t");
+        accumulator.apply(&cluster(1, [topic_metadata("t", &[Some(1), Some(1)], 0)]));
+        let partition = topic.partition_or_new(0, &accumulator.ledger, &accumulator.next_key);
+        topic.sticky.begin(None, 0);
+        topic.sticky.leave_for(1);
+        let (record, clock) = (Record::value("v"), Clock::by_hand(0));
+        let mut candidate = Candidate::of(&record);
+        let mut room = Room { taken: accumulator.pool.try_take(1024), asked: true, has_grant: false };
+        let step = accumulator.append_to(&topic, partition, true, &mut candidate, &mut room, &clock);
+        assert!(matches!(step, Step::Again));
+        assert!(partition.queue.lock().batches.is_empty() && room.taken.is_some(), "nothing has happened");
+    }
+
+    // PRE-8
+    #[test]
+    fn memory_that_a_grant_was_exchanged_for_stays_with_who_brought_it_if_nothing_comes_of_the_append() {
+        let accumulator = Accumulator::new(settings(), SenderWake::new());
+        let chunk = |size| accumulator.pool.try_take(size);
+        let record = Record::value("v");
+        for brought in [false, true] {
+            let mut candidate = Candidate::of(&record);
+            candidate.granted = chunk(1024).filter(|_| brought);
+            let mut room = Room::of(&candidate);
+            candidate.granted = None;
+            room.taken = chunk(2048);
+            room.put_back(&mut candidate);
+            assert_eq!(candidate.granted.map(|granted| granted.len()), brought.then_some(2048));
+            assert_eq!(room.taken.is_some(), !brought, "else it goes back to the pool");
+        }
     }
 }

@@ -117,7 +117,7 @@ impl Batch {
         batch
     }
 
-    /// A batch that takes whatever is appended.
+    /// A batch that takes whatever is appended. When it was created is told to the millisecond; its maker knows it better.
     pub(super) fn with(
         completion: sync::Arc<Completion>,
         partition: Arc<Partition>,
@@ -140,7 +140,7 @@ impl Batch {
             codec: Codec::None,
             payload_len: 0,
             created_ms: now_ms,
-            created_us: now_ms * 1000,
+            created_us: 0,
             closed_us: 0,
             since_ms: now_ms,
             not_before_ms: 0,
@@ -323,7 +323,7 @@ impl Batch {
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         !self.is_open()
-            || (self.builder.count() > 0
+            || (self.builder.count() != 0
                 && (self.limit <= self.estimated_len() || self.raw_limit <= self.uncompressed_len()))
     }
 

@@ -106,18 +106,7 @@ impl Rig {
     }
 
     fn append_long(&self, record: &Record) -> Append {
-        let mut candidate = Candidate {
-            record,
-            size: record.size(),
-            callback: None,
-            original: None,
-            place: None,
-            granted: None,
-            goes_first: false,
-            known_at_least: 0,
-            chosen: Default::default(),
-        };
-        self.accumulator.append(&self.topic, &mut candidate, &self.clock)
+        self.accumulator.append(&self.topic, &mut Candidate::of(record), &self.clock)
     }
 
     fn send(&self, record: Record) -> Delivery {

@@ -28,3 +28,23 @@ pub(super) fn below(random: u64, n: u64) -> Option<u64> {
 pub(super) fn one_of(random: u64, partitions: &[u32]) -> Option<u32> {
     below(random, partitions.len() as u64).map(|at| partitions[at as usize])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_splitmix64() {
+        // Its authors add to the state before they mix, this does it afterwards.
+        let random = Random::new(1_234_567_u64.wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let drawn: Vec<u64> = (0..5).map(|_| random.next()).collect();
+        let published = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+            16_408_922_859_458_223_821,
+        ];
+        assert_eq!(drawn, published);
+    }
+}

@@ -144,11 +144,11 @@ impl LoadTable {
     }
 }
 
-/// PAR-11: there is more than one partition, one is left at least, and they differ.
+/// PAR-11: one is left at least, and they differ, or one is left out. Of a topic with one partition nothing of this can be.
 fn says_something(lengths: &[Option<usize>]) -> bool {
     let mut kept = lengths.iter().flatten();
     let Some(first) = kept.next() else { return false };
-    lengths.len() > 1 && (kept.any(|length| length != first) || !lengths.iter().all(Option::is_some))
+    kept.any(|length| length != first) || !lengths.iter().all(Option::is_some)
 }
 
 #[cfg(test)]
@@ -225,6 +225,15 @@ mod tests {
             counts[sticky.draw(&none) as usize] += 1;
         }
         assert!(counts[0].min(counts[1]) > 800, "{counts:?}");
+    }
+
+    // PAR-9
+    #[test]
+    fn statistics_from_before_a_topic_lost_partitions_choose_none_that_is_gone() {
+        let sticky = Sticky::new(7);
+        sticky.publish(&[Some(9), Some(9), Some(0)]);
+        let topic = topic(&[Some(1), Some(1)]);
+        assert!((0..200).all(|_| sticky.draw(&topic) < 2));
     }
 
     // PAR-9

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::config::TopicConfig;
 use crate::metadata::BrokerNode;
-use crate::partitioner::{Choice, Custom, Partitioner, RoundRobin, TopicView, UniformSticky};
+use crate::partitioner::{
+    Choice, Chosen, Custom, Partitioner, PartitionerClass, RoundRobin, TopicView, UniformSticky,
+};
 
 impl Rig {
     fn with_partitioner(leaders: &[Option<i32>], partitioner: Arc<dyn Partitioner>) -> Rig {
@@ -114,6 +116,85 @@ fn uniform_sticky_stays_until_a_batch_would_begin_and_goes_elsewhere_then() {
     assert_eq!(chosen, HashSet::from([0, 1]), "any, while none is available");
 }
 
+// PAR-15, PAR-16, PAR-17
+#[test]
+fn a_partitioner_that_is_named_is_the_one_that_chooses() {
+    let chosen = |class: PartitionerClass| -> Vec<i32> {
+        let rig = Rig::with_partitioner(&[Some(1); 3], class.make(7).expect("not the built-in one"));
+        (0..4).map(|_| rig.partition_of(Record::value("v").key("same"))).collect()
+    };
+    assert_eq!(chosen(PartitionerClass::RoundRobin), [0, 1, 2, 0]);
+    let sticky = chosen(PartitionerClass::UniformSticky);
+    assert!(sticky[1..].iter().all(|partition| *partition == sticky[1]), "{sticky:?}");
+    assert!(PartitionerClass::BuiltIn.make(7).is_none());
+}
+
+// PAR-16
+#[test]
+fn uniform_sticky_leaves_a_partition_that_the_topic_has_no_more() {
+    let (sticky, record) = (UniformSticky::seeded(7), Record::value("v"));
+    let (three, two) = (TopicState::new("t".into(), 0, 0), TopicState::new("t".into(), 0, 0));
+    let (three, two) = (TopicView::new(&three, 3), TopicView::new(&two, 2));
+    while sticky.partition(&record, &three) != Choice::Partition(2) {
+        sticky.on_new_batch(
+            &record,
+            &three,
+            match sticky.partition(&record, &three) {
+                Choice::Partition(index) => index as u32,
+                other => panic!("{other:?}"),
+            },
+        );
+    }
+    assert!(matches!(sticky.partition(&record, &two), Choice::Partition(0 | 1)));
+}
+
+// PAR-15
+#[test]
+fn round_robin_leaves_a_topic_without_partitions_to_the_built_in_way() {
+    let topic = TopicState::new("t".into(), 0, 0);
+    assert_eq!(RoundRobin::new().partition(&Record::value("v"), &TopicView::new(&topic, 0)), Choice::Any);
+}
+
+#[test]
+fn partitioners_and_what_they_see_can_be_shown() {
+    let rig = Rig::new(&[Some(1), None, Some(1)], settings());
+    let view = format!("{:?}", TopicView::new(&rig.topic, 3));
+    assert_eq!(view, r#"TopicView { topic: "t", partitions: 3, available: [0, 2] }"#);
+    let shown = format!("{:?} {:?}", RoundRobin::new(), UniformSticky::new());
+    assert_eq!(shown, "RoundRobin UniformSticky");
+}
+
+// PAR-18
+#[test]
+fn a_partitioner_is_asked_again_for_a_record_whose_partition_is_gone() {
+    let partitioner = Scripted::new(|_, topic| Choice::Partition(topic.partitions() as i32 - 1));
+    let custom = Custom::new(partitioner.clone());
+    let (topic, record, mut chosen) = (TopicState::new("t".into(), 0, 0), Record::value("v"), Chosen::Open);
+    let mut choose = |known| custom.choose(&record, &topic, known, &mut chosen);
+    assert_eq!((choose(3), partitioner.counts().0), (Ok(Some(2)), 1));
+    assert_eq!((choose(3), partitioner.counts().0), (Ok(Some(2)), 1), "kept");
+    assert_eq!((choose(2), partitioner.counts().0), (Ok(Some(1)), 2), "there is no 2 any more");
+}
+
+#[test]
+fn a_partitioner_is_closed_once_even_if_it_panics_then() {
+    struct Closes(AtomicUsize);
+    impl Partitioner for Closes {
+        fn partition(&self, _: &Record, _: &TopicView<'_>) -> Choice {
+            Choice::Any
+        }
+        fn close(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            panic!("a bug of the application");
+        }
+    }
+    let closes = Arc::new(Closes(AtomicUsize::new(0)));
+    let custom = Custom::new(closes.clone());
+    custom.close();
+    custom.close();
+    assert_eq!(closes.0.load(Ordering::Relaxed), 1);
+}
+
 // PAR-1, PAR-18
 #[test]
 fn a_records_own_partition_comes_before_the_partitioner_and_any_is_the_built_in_way() {
@@ -209,17 +290,7 @@ fn a_record_that_found_no_room_keeps_its_partition() {
     rig.accumulator.apply(&rig.cluster);
     let first = rig.send(Record::value(vec![7; 16_000]));
     let record = Record::value(vec![7; 16_000]);
-    let mut candidate = Candidate {
-        record: &record,
-        size: record.size(),
-        callback: None,
-        original: None,
-        place: None,
-        granted: None,
-        goes_first: false,
-        known_at_least: 0,
-        chosen: Default::default(),
-    };
+    let mut candidate = Candidate::of(&record);
     for _ in 0..3 {
         let append = rig.accumulator.append(&rig.topic, &mut candidate, &rig.clock);
         assert!(matches!(append, Append::NoRoom), "{append:?}");

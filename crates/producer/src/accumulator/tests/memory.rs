@@ -88,9 +88,16 @@ fn a_dropped_accumulator_leaves_no_handle_without_an_outcome() {
     let (mut queued, mut drained) = (rig.send_to(0, "v"), rig.send_to(1, "v"));
     rig.ready();
     let batches = rig.drain_with(1, 10, &Held(HashSet::from([0])));
+    let ledger = rig.accumulator.ledger.clone();
     drop((rig, batches));
-    assert_eq!(queued.poll_now().unwrap().unwrap_err().outcome(), Outcome::NotWritten);
-    assert_eq!(drained.poll_now().unwrap().unwrap_err().outcome(), Outcome::Unknown);
+    let seen = |delivery: &mut Delivery| {
+        let error = delivery.poll_now().unwrap().unwrap_err();
+        (error.outcome(), error.attempts())
+    };
+    assert_eq!(seen(&mut queued), (Outcome::NotWritten, 0));
+    assert_eq!(seen(&mut drained), (Outcome::Unknown, 1));
+    let counts = ledger.counts(0);
+    assert_eq!((counts.accepted, counts.not_written, counts.unknown, counts.pending), (2, 1, 1, 0));
 }
 
 // CMPL-5, BUF-3
@@ -100,17 +107,8 @@ fn a_callback_without_room_is_told_so_at_once() {
     let append = |number: u8| {
         let record = Record::value("v");
         let captured = [number; 3000];
-        let mut candidate = Candidate {
-            record: &record,
-            size: record.size(),
-            callback: Some(Box::new(move |_: Result<_, _>| assert_eq!(captured[0], number))),
-            original: None,
-            place: None,
-            granted: None,
-            goes_first: false,
-            known_at_least: 0,
-            chosen: Default::default(),
-        };
+        let mut candidate = Candidate::of(&record);
+        candidate.callback = Some(Box::new(move |_: Result<_, _>| assert_eq!(captured[0], number)));
         let append = rig.accumulator.append(&rig.topic, &mut candidate, &rig.clock);
         (matches!(append, Append::NoRoom), candidate.callback.is_some())
     };
@@ -123,4 +121,83 @@ fn a_callback_without_room_is_told_so_at_once() {
         assert_eq!(appends, [(false, false), (false, false), (true, true)]);
     });
     assert!(rig.accumulator.pool().available() >= 2048);
+}
+
+// BUF-7
+#[test]
+fn a_record_that_fits_into_the_memory_at_hand_to_the_last_byte_takes_no_more() {
+    let filled = |len: usize| {
+        let rig = Rig::new(&[Some(1)], settings());
+        rig.append_long(&Record::value(vec![7; 400]));
+        rig.append_long(&Record::value(vec![7; len]));
+        let queue = rig.topic.partition(0).unwrap().queue.lock();
+        (queue.batches[0].uncompressed_len(), queue.batches[0].pieces.len())
+    };
+    let (lens, pieces): (Vec<_>, Vec<_>) =
+        (500..600).map(filled).filter(|(len, _)| (1023..=1025).contains(len)).unzip();
+    assert_eq!((lens, pieces), (vec![1023, 1024, 1025], vec![1, 1, 2]));
+}
+
+// BUF-7
+#[test]
+fn a_quiet_partitions_next_batch_begins_small_again() {
+    let rig = Rig::new(&[Some(1)], Settings { linger_ms: 0, ..settings() });
+    for _ in 0..2 {
+        rig.send(Record::value(vec![7; 100]));
+        assert_eq!(rig.held(), 1024 + BATCH_BYTES);
+        rig.ready();
+        rig.drain(1).into_iter().for_each(|batch| rig.complete(batch, 0));
+    }
+}
+
+// CFG-21, ACC-25
+#[test]
+fn a_record_with_outcome_frees_its_place_while_its_batch_keeps_its_memory() {
+    let rig = Rig::new(&[Some(1)], Settings { linger_ms: 0, records_max: Some(1), ..settings() });
+    rig.send(Record::value("v"));
+    rig.ready();
+    let mut batch = rig.drain(1).remove(0);
+    assert!(matches!(rig.append(&Record::value("v")), Append::NoRoom));
+    batch.release_places();
+    assert!(matches!(rig.append(&Record::value("v")), Append::Done(_)));
+    assert_eq!(rig.held(), 2 * (1024 + BATCH_BYTES), "of both");
+}
+
+// SEND-2
+#[test]
+fn a_batch_leaves_its_bytes_behind_once_and_only_if_they_can_be_read() {
+    let rig = Rig::new(&[Some(1)], Settings { linger_ms: 0, ..settings() });
+    rig.send(Record::value("v"));
+    let pool = rig.accumulator.pool();
+    {
+        let open = &mut rig.topic.partition(0).unwrap().queue.lock().batches[0];
+        assert!(open.copy_remains(pool).is_none() && open.take_remains().is_none(), "it has no header");
+    }
+    rig.ready();
+    let mut batch = rig.drain(1).remove(0);
+    let remains = batch.take_remains().expect("it was drained");
+    assert!(remains.for_each(|record| assert_eq!(record.value, Some(&b"v"[..]))));
+    assert!(batch.copy_remains(pool).is_none() && batch.take_remains().is_none(), "they are taken");
+}
+
+#[test]
+fn a_name_that_is_no_topic_is_forgotten_unless_it_is_used_or_waited_for() {
+    let rig = Rig::new(&[Some(1)], settings());
+    let accumulator = &rig.accumulator;
+    let is_kept = |topic: &Arc<TopicState>| {
+        accumulator.forget(topic);
+        accumulator.topic(topic.name()).is_some()
+    };
+    assert!(is_kept(&rig.topic), "it is known");
+    let other = accumulator.topic_or_new("other");
+    other.add_waiter();
+    assert!(is_kept(&other), "someone waits");
+    other.remove_waiter();
+    let holder = other.clone();
+    assert!(is_kept(&other), "someone holds it");
+    drop(holder);
+    assert!(!is_kept(&other));
+    let gone = accumulator.topic_or_new("gone");
+    gone.partition_or_new(0, &accumulator.ledger, &accumulator.next_key);
+    assert!(is_kept(&gone), "it was sent to");
 }

@@ -183,3 +183,42 @@ fn a_broker_that_takes_no_data_is_left_out() {
         .collect();
     assert_eq!(chosen, HashSet::from([1]), "partition 0 has the shorter queue, but its broker is stuck");
 }
+
+// PAR-9, PAR-10
+#[test]
+fn adaptive_stickiness_looks_at_the_queues_of_each_topic_by_itself() {
+    let mut rig = Rig::new(&[Some(1), Some(2)], settings());
+    let names = ["t", "u", "v"];
+    let topics = names.map(|name| {
+        rig.topic = rig.accumulator.topic_or_new(name);
+        rig.topic.clone()
+    });
+    rig.cluster = cluster(2, names.map(|name| topic_metadata(name, &[Some(1), Some(2)], 0)));
+    rig.accumulator.apply(&rig.cluster);
+    for (topic, long) in topics.iter().zip([0, 1, 0]) {
+        rig.topic = topic.clone();
+        (0..40).for_each(|_| drop(rig.send_to(long, vec![7; 20_000])));
+        rig.send_to(1 - long, "v");
+    }
+    rig.ready();
+    for (topic, long) in topics.iter().zip([0, 1, 0]) {
+        rig.topic = topic.clone();
+        let to_long = (0..200)
+            .filter(|_| rig.send(Record::value(vec![7; 20_000])).partition_for_test() == long)
+            .count();
+        assert!(to_long < 30, "{}: 1 in 41 expected, {to_long} of 200 came", topic.name());
+    }
+}
+
+// PAR-6: where the topic stays must be a partition that it has
+#[test]
+fn a_topic_that_comes_back_with_fewer_partitions_is_not_kept_to_one_that_is_gone() {
+    let mut rig = Rig::new(&[Some(1); 3], settings());
+    rig.topic.sticky.begin(None, 2);
+    assert_eq!(rig.send(Record::value("v")).partition_for_test(), 2);
+    rig.lead(&[Some(1); 2], 1);
+    rig.accumulator.apply(&rig.cluster);
+    for _ in 0..8 {
+        assert!(rig.send(Record::value("v")).partition_for_test() < 2);
+    }
+}

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rohrpost_record::Codec;
 
 use super::*;
+use crate::record::Parts;
 
 fn record() -> impl Strategy<Value = Record> {
     let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..400));
@@ -79,4 +80,44 @@ fn the_short_way_is_closed_to_everyone_while_someone_waits_and_after_the_end() {
     assert!(is_open());
     rig.accumulator.set_closing();
     assert!(!is_open());
+}
+
+#[test]
+fn the_short_way_goes_on_as_long_as_there_is_memory_at_hand() {
+    let rig = Rig::new(&[Some(1)], settings());
+    let record = Record::value("v");
+    rig.append_long(&record);
+    let short = (0..).take_while(|_| rig.accumulator.append_short(&rig.topic, &record, &rig.clock).is_some());
+    assert!(short.count() > 80, "records of 9 bytes in 1024, less a header");
+}
+
+// PRE-4: a hash over no partitions would divide by 0
+#[test]
+fn a_record_with_a_key_for_an_unknown_topic_waits() {
+    let mut rig = Rig::new(&[Some(1)], settings());
+    rig.topic = rig.accumulator.topic_or_new("unknown");
+    let record = Record::value("v").key("k");
+    assert!(rig.accumulator.append_short(&rig.topic, &record, &rig.clock).is_none());
+    assert!(matches!(rig.append(&record), Append::Cold));
+}
+
+// ACC-4, ACC-5
+#[test]
+fn the_short_way_ends_before_the_limit_of_a_batch_that_is_expected_to_grow() {
+    let rig = Rig::new(&[Some(1)], settings());
+    let partition = rig.topic.partition_or_new(0, &rig.accumulator.ledger, &rig.accumulator.next_key).clone();
+    let chunk = rig.accumulator.pool().try_take(16384).unwrap();
+    let twice = 2 << 16;
+    let mut batch = Batch::open(partition, BatchId::new(0), chunk, 4000, usize::MAX, twice, 0);
+    let record = Record::value(vec![7; 100]);
+    let size = batch.builder.measure(0, None, record.value.as_deref(), &record.headers);
+    batch.append(&record, size, 0);
+    while batch.append_short(&record, record.parts_len(), 0).is_some() {
+        assert!(!batch.is_full(), "{} of 4000 bytes", batch.estimated_len());
+    }
+    assert!(
+        batch.record_count() > 16,
+        "61 + 2 · 108 bytes for each of them, 18 at most: {}",
+        batch.record_count()
+    );
 }
