@@ -5,10 +5,10 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::Command;
 
 use common::{Broker, run};
+use rohrpost_testing::examples::built;
 
 /// The library's example writes the file; then the limit that failed its records is raised, and the command sends them.
 #[test]
@@ -18,7 +18,7 @@ fn what_failed_goes_again_from_the_file_and_then_everything_is_there_once() {
     let broker = Broker::start(folder.path(), &["--listen", "127.0.0.1:0"]);
     let address = broker.address.as_str();
     run(folder.path(), &["topics", "create", "orders", "--partitions", "3", "-b", address]).expect_status(0);
-    let written = Command::new(example("callback_failed_records"))
+    let written = Command::new(&built()["callback_failed_records"])
         .args(["-b", address, "failed.jsonl"])
         .current_dir(folder.path())
         .output()
@@ -48,23 +48,4 @@ fn what_failed_goes_again_from_the_file_and_then_everything_is_there_once() {
         .collect();
     assert_eq!(keys.len(), 100);
     assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), (0..100).collect());
-}
-
-/// Where Cargo has put an example of the library; built if it is not there yet.
-fn example(name: &str) -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "rohrpost", "--examples", "--message-format=json"])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../producer"))
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    String::from_utf8_lossy(&built.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| {
-            let is_it = message["target"]["name"] == name;
-            is_it.then(|| PathBuf::from(message["executable"].as_str().unwrap_or_default()))
-        })
-        .unwrap()
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // all of it is test code
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ const LINES: usize = 12_000;
 /// SEND-3: a source position that moves only behind acknowledged records loses none of them, however often the process dies.
 #[test]
 fn an_ingest_that_is_killed_again_and_again_loses_no_line() {
-    let example = example("ingest");
+    let example = &rohrpost_testing::examples::built()["ingest"];
     let cluster = Cluster::builder().topic("orders", 3, 1).start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (source, position) = (folder.path().join("lines"), folder.path().join("position"));
@@ -61,7 +61,7 @@ fn an_ingest_that_is_killed_again_and_again_loses_no_line() {
     let mut kills = 0;
     loop {
         let mut child = Killed(
-            Command::new(&example)
+            Command::new(example)
                 .args([
                     "-b".as_ref(),
                     cluster.bootstrap_servers().as_ref(),
@@ -126,23 +126,4 @@ fn found(cluster: &Cluster) -> BTreeSet<Vec<u8>> {
 
 fn committed(position: &Path) -> usize {
     std::fs::read_to_string(position).map_or(0, |text| text.trim().parse().unwrap())
-}
-
-/// Where Cargo has put an example; built if it is not there yet.
-fn example(name: &str) -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "rohrpost", "--examples", "--message-format=json"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    String::from_utf8_lossy(&built.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| {
-            (message["target"]["name"] == name)
-                .then(|| PathBuf::from(message["executable"].as_str().unwrap_or_default()))
-        })
-        .unwrap()
 }

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
 use rohrpost_broker::Cluster;
+use rohrpost_testing::examples::built;
 
 /// An example that talks to a topic, how many records it leaves in `orders` (without a number it depends on timing), and what it says.
 const EXAMPLES: [(&str, Option<usize>, &[&str]); 7] = [
@@ -26,7 +26,7 @@ const EXAMPLES: [(&str, Option<usize>, &[&str]); 7] = [
 
 #[test]
 fn every_example_runs_on_a_broker_of_its_own_and_on_one_that_it_is_given() {
-    let binaries = build();
+    let binaries = built();
     run(&binaries["cluster_in_a_test"], &[], &["2 tests passed"]);
     for (name, records, says) in EXAMPLES {
         run(&binaries[name], &[], says);
@@ -43,7 +43,7 @@ fn every_example_runs_on_a_broker_of_its_own_and_on_one_that_it_is_given() {
 #[test]
 fn an_example_says_how_it_is_called() {
     for arguments in [&["--nonsense"][..], &["word"], &["-b"], &["-b", "localhost:1", "word"]] {
-        let output = Command::new(&build()["synchronous"]).args(arguments).output().unwrap();
+        let output = Command::new(&built()["synchronous"]).args(arguments).output().unwrap();
         assert!(!output.status.success());
         assert!(String::from_utf8_lossy(&output.stderr).contains("usage"), "{arguments:?}");
     }
@@ -61,23 +61,4 @@ fn run(binary: &PathBuf, arguments: &[&str], says: &[&str]) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// The examples by name. Cargo has built them with this test, unless the test was asked for alone.
-fn build() -> BTreeMap<String, PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "rohrpost", "--examples", "--message-format=json"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    String::from_utf8_lossy(&built.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| {
-            let name = message["target"]["name"].as_str()?.to_owned();
-            Some((name, PathBuf::from(message["executable"].as_str()?)))
-        })
-        .collect()
 }

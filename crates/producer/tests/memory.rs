@@ -14,9 +14,6 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![allow(clippy::print_stdout, reason = "the figures, and the line by which the broker is found")]
 
-#[path = "../../broker/tests/heavy/memory.rs"]
-mod memory;
-
 use std::future::Future;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -28,8 +25,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rohrpost::{Compression, Delivery, Producer, ProducerBuilder, Record, Topic};
 use rohrpost_broker::Cluster;
+use rohrpost_testing::memory::{Counting, Growth};
 
-use self::memory::Growth;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// The producer itself: sockets' buffers, the sender's lists, the codec's scratch, what a request and an answer take besides batches.
 const FIXED: usize = 512 << 10;

@@ -2,60 +2,20 @@
 
 mod common;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-};
-
 use common::{body_vectors, vectors};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use rohrpost_protocol::{
     ApiKey, CodecError, DecodeErrorKind, Decoder, HeaderError, Kind, Message, RequestHeader, ResponseHeader,
     VersionRange, describe_body, frame, messages::*, metadata_log::MetadataRecord, reencode_body,
 };
-
-/// Counts what the present thread allocates, all of it, whether it is freed again or not.
-struct Counting;
-
-thread_local! {
-    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count(bytes: usize) {
-    // a thread that is ending has no cell any more, and no test either
-    let _ = ALLOCATED.try_with(|cell| cell.set(cell.get() + bytes));
-}
-
-// SAFETY: every call is handed on to the system's allocator unchanged; counting touches a plain cell of this thread
-// that needs no allocation itself.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller's promises are passed on
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count(new_size);
-        // SAFETY: the caller's promises are passed on
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
+use rohrpost_testing::memory::{Counting, allocated_by};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// What `work` gives, if it allocated no more than input of this length justifies.
 fn within_bound<T>(input_len: usize, work: impl FnOnce() -> T) -> T {
-    let before = ALLOCATED.get();
-    let result = work();
-    let allocated = ALLOCATED.get() - before;
+    let (result, allocated) = allocated_by(work);
     assert!(
         allocated <= 4 * input_len + 64 * 1024,
         "{allocated} bytes allocated for {input_len} bytes of input"
@@ -119,9 +79,8 @@ fn an_array_of_the_smallest_elements_is_paid_for_before_it_is_made() {
 fn a_count_that_the_input_cannot_hold_takes_no_memory() {
     // CON-9
     for bytes in [&[0x7f, 0xff, 0xff, 0xff][..], &[0, 0, 0, 2, 0, 1, b'a']] {
-        let before = ALLOCATED.get();
-        let result = MetadataRequest::decode(&mut Decoder::new(bytes), 1);
-        assert_eq!(ALLOCATED.get(), before);
+        let (result, allocated) = allocated_by(|| MetadataRequest::decode(&mut Decoder::new(bytes), 1));
+        assert_eq!(allocated, 0);
         let error = result.expect_err("there are not that many");
         assert!(matches!(error.kind(), DecodeErrorKind::CountBeyondInput { .. }), "{error}");
     }

@@ -5,57 +5,11 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use common::{cases, hex_of};
 use rohrpost_record::control::ControlRecord;
 use rohrpost_record::crc::crc32c;
 use rohrpost_record::{Batches, Codec, ValidateRules, decompress, single_batch, validate};
-
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(bytes: isize) {
-    // a thread that ends has no counters any more
-    let _ = LIVE.try_with(|live| {
-        live.set(live.get() + bytes);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
-    });
-}
-
-// The counters above are cells without a destructor: touching them allocates nothing.
-#[allow(
-    unsafe_code,
-    reason = "a global allocator cannot be had otherwise; each call goes to the system's with the same arguments"
-)]
-// SAFETY: every method hands its arguments unchanged to `System`, whose contract is the caller's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // a realloc that moves has both alive for a moment; what stays is the difference
-        count(new_size as isize - layout.size() as isize);
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
+use rohrpost_testing::memory::{Counting, peak_of};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -63,16 +17,8 @@ static ALLOCATOR: Counting = Counting;
 /// The Rust decoder of zstd keeps its window beside the output.
 const ZSTD_IN_RUST: bool = cfg!(all(feature = "zstd-rust", not(feature = "zstd")));
 
-/// What `work` had alive at once at most.
-fn peak_of(work: impl FnOnce()) -> usize {
-    let before = LIVE.get();
-    PEAK.set(before);
-    work();
-    (PEAK.get() - before) as usize
-}
-
 fn assert_bounded(input: &[u8], limit: usize, what: &str, work: impl FnOnce()) {
-    let peak = peak_of(work);
+    let ((), peak) = peak_of(work);
     let mut bound = 4 * input.len() + (64 << 10) + limit;
     if ZSTD_IN_RUST {
         bound += 2 * limit.max(128 << 10) + (768 << 10);

@@ -50,7 +50,7 @@ fn ten_thousand_connections_are_opened_and_dropped() {
     #[cfg(target_os = "linux")]
     let before = descriptors_open();
     let frame = encode_request(&produce_request("good", 0, Some(&batch(&["no"])), -1), 9, 1, None).unwrap();
-    let growth = memory::Growth::begin();
+    let growth = Growth::begin();
     let mut opened = 0;
     while opened < MANY {
         let count = at_once.min(MANY - opened);
@@ -111,7 +111,7 @@ fn a_storm_of_requests_beyond_the_queue_is_answered_in_order() {
         .start()
         .unwrap();
     let mut good = Good::of(&cluster);
-    let growth = memory::Growth::begin();
+    let growth = Growth::begin();
     let bytes = batch(&["a record of a storm"]);
     let request = produce_request("t", 0, Some(&bytes), 1);
     let mut clients: Vec<Client> = (0..100).map(|_| Client::of(&cluster)).collect();

@@ -79,7 +79,7 @@ fn every_prefix_of_every_request_ends_its_own_connection_only() {
     let _turn = my_turn();
     let cluster = Cluster::builder().topic("good", 1, 1).start().unwrap();
     let mut good = Good::of(&cluster);
-    let growth = memory::Growth::begin();
+    let growth = Growth::begin();
     let mut sent = 0;
     for Valid { name, frame } in valid_requests(&cluster) {
         for len in 1..frame.len() {
@@ -102,7 +102,7 @@ fn every_wrong_size_of_every_request_ends_its_own_connection_only() {
     let _turn = my_turn();
     let cluster = Cluster::builder().topic("good", 1, 1).start().unwrap();
     let mut good = Good::of(&cluster);
-    let growth = memory::Growth::begin();
+    let growth = Growth::begin();
     for Valid { name, frame } in valid_requests(&cluster) {
         let len = frame.len() as i32;
         for size in

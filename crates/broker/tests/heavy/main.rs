@@ -9,13 +9,16 @@
 mod common;
 mod connections;
 mod frames;
-mod memory;
 mod slow;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::*;
 use rohrpost_broker::Cluster;
+use rohrpost_testing::memory::{Counting, Growth};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// One test at a time. A test that failed leaves nothing behind that would harm the next.
 fn my_turn() -> MutexGuard<'static, ()> {

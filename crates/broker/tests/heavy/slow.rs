@@ -16,7 +16,7 @@ fn peers_that_declare_much_and_send_a_byte_at_a_time_cost_what_they_send() {
         Cluster::builder().topic("good", 1, 1).config("socket.listen.backlog.size", "300").start().unwrap();
     let mut good = Good::of(&cluster);
     good.is_served();
-    let growth = memory::Growth::begin();
+    let growth = Growth::begin();
     let mut peers: Vec<TcpStream> =
         (0..PEERS).map(|_| TcpStream::connect(cluster.address()).unwrap()).collect();
     // a frame of 100 MiB, the most that is allowed
@@ -78,7 +78,7 @@ fn peers_that_never_read_large_answers_hold_a_bounded_part_of_memory() {
         assert_eq!(good.client.produce("large", 0, Some(&batch(&[&value]))).base_offset, n);
     }
     good.is_served();
-    let growth = memory::Growth::begin();
+    let growth = Growth::begin();
     let fetch = || {
         let mut request = fetch_request("large", 0, 0, 0, 1);
         request.topics[0].partitions[0].partition_max_bytes = 50 << 20;

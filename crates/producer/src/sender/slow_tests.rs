@@ -1,11 +1,8 @@
 //! The log lines of retries and of batches that take long: what is simulated is what is named.
 
-use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, OnceLock};
-
 use rohrpost_protocol::ErrorCode;
-use tracing::field::{Field, Visit};
-use tracing::{Dispatch, Event, Level, Metadata, Subscriber, span};
+use rohrpost_testing::log;
+use tracing::Level;
 
 use super::slow::Lines;
 use super::tests::failed;
@@ -14,50 +11,16 @@ use crate::outcome::Reason;
 
 /// The texts of warnings while `run` runs.
 pub(super) fn warnings(run: impl FnOnce()) -> Vec<String> {
-    events_up_to(Level::WARN, run)
+    texts(Level::WARN, run)
 }
 
 /// The texts of all events while `run` runs.
 pub(super) fn events(run: impl FnOnce()) -> Vec<String> {
-    events_up_to(Level::TRACE, run)
+    texts(Level::TRACE, run)
 }
 
-fn events_up_to(level: Level, run: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone)]
-    struct Keep(Arc<Mutex<Vec<String>>>, Level);
-    struct Text(String);
-    impl Visit for Text {
-        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            if field.name() == "message" {
-                write!(self.0, "{value:?}").unwrap();
-            }
-        }
-    }
-    impl Subscriber for Keep {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn event(&self, event: &Event<'_>) {
-            if *event.metadata().level() <= self.1 {
-                let mut text = Text(String::new());
-                event.record(&mut text);
-                self.0.lock().unwrap().push(text.0);
-            }
-        }
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
-    }
-    // With a single subscriber in the process, what another test's thread logs first would be taken as of no interest to anybody.
-    static SECOND: OnceLock<Dispatch> = OnceLock::new();
-    SECOND.get_or_init(|| Dispatch::new(Keep(Arc::default(), Level::ERROR)));
-    let keep = Keep(Arc::default(), level);
-    tracing::subscriber::with_default(keep.clone(), run);
-    std::mem::take(&mut *keep.0.lock().unwrap())
+fn texts(level: Level, run: impl FnOnce()) -> Vec<String> {
+    log::events(level, run).into_iter().map(|event| event.text).collect()
 }
 
 /// A world in which broker 1 has answered quickly so far.
