@@ -9,7 +9,7 @@ use std::ops::Range;
 use proc_macro2::LineColumn;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{BinOp, Block, Expr, Pat, ReturnType, Signature, Type};
+use syn::{Attribute, BinOp, Block, Expr, ExprLit, Lit, MetaNameValue, Pat, ReturnType, Signature, Type};
 
 use crate::{Genre, Mutant, Place};
 
@@ -37,30 +37,70 @@ pub(crate) enum Kind {
     Struct { fields: Vec<(u32, Range<usize>)> },
 }
 
-/// The sites, outer ones before those within them, and the mutants that have none.
-pub(crate) fn find_sites(file: &syn::File, mutants: &[(u32, &Mutant)]) -> (Vec<Site>, Vec<u32>) {
+/// What was found in a file.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Outer ones before those within them.
+    pub(crate) sites: Vec<Site>,
+    /// Mutants that have no site.
+    pub(crate) unwoven: Vec<u32>,
+    /// Mutants in code that is not built.
+    pub(crate) absent: Vec<u32>,
+}
+
+pub(crate) fn find_sites(file: &syn::File, mutants: &[(u32, &Mutant)], features_off: &[String]) -> Found {
     let mut wanted = BTreeMap::<_, Vec<_>>::new();
     for (number, mutant) in mutants {
         let key = (mutant.genre, mutant.span.start);
         wanted.entry(key).or_default().push((*number, mutant.replacement.clone()));
     }
-    let mut finder = Finder { wanted, sites: Vec::new() };
+    let mut finder = Finder { wanted, features_off, sites: Vec::new(), absent: Vec::new() };
     finder.visit_file(file);
-    let mut unwoven: Vec<_> = finder.wanted.into_values().flatten().map(|(number, _)| number).collect();
+    let mut unwoven = numbers(finder.wanted.into_values().flatten().collect());
     unwoven.sort_unstable();
-    (finder.sites, unwoven)
+    finder.absent.sort_unstable();
+    Found { sites: finder.sites, unwoven, absent: finder.absent }
 }
 
-struct Finder {
+struct Finder<'a> {
     wanted: BTreeMap<(Genre, Place), Vec<(u32, String)>>,
+    features_off: &'a [String],
     sites: Vec<Site>,
+    absent: Vec<u32>,
 }
 
-impl Finder {
+impl Finder<'_> {
     /// The mutants of this genre that start here; each is given once.
     fn take(&mut self, genre: Genre, start: LineColumn) -> Vec<(u32, String)> {
-        let place = Place { line: start.line, column: start.column + 1 };
-        self.wanted.remove(&(genre, place)).unwrap_or_default()
+        self.wanted.remove(&(genre, place(start))).unwrap_or_default()
+    }
+
+    /// Passes over what is not built: its mutants are absent.
+    fn is_absent(&mut self, item: &impl Spanned, attributes: &[Attribute]) -> bool {
+        let is_absent = attributes.iter().any(|attribute| self.needs_feature_off(attribute));
+        if is_absent {
+            let all = place(item.span().start())..place(item.span().end());
+            let absent = &mut self.absent;
+            self.wanted.retain(|(_, start), found| {
+                let is_within = all.contains(start);
+                if is_within {
+                    absent.extend(numbers(std::mem::take(found)));
+                }
+                !is_within
+            });
+        }
+        is_absent
+    }
+
+    fn needs_feature_off(&self, attribute: &Attribute) -> bool {
+        let Ok(MetaNameValue { path, value: Expr::Lit(ExprLit { lit: Lit::Str(feature), .. }), .. }) =
+            attribute.parse_args::<MetaNameValue>()
+        else {
+            return false;
+        };
+        attribute.path().is_ident("cfg")
+            && path.is_ident("feature")
+            && self.features_off.contains(&feature.value())
     }
 
     fn function(&mut self, signature: &Signature, block: &Block) {
@@ -82,13 +122,29 @@ impl Finder {
     }
 }
 
-impl<'ast> Visit<'ast> for Finder {
+impl<'ast> Visit<'ast> for Finder<'_> {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if !self.is_absent(item, &item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if !self.is_absent(item, &item.attrs) {
+            visit::visit_item_impl(self, item);
+        }
+    }
+
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        self.function(&item.sig, &item.block);
+        if !self.is_absent(item, &item.attrs) {
+            self.function(&item.sig, &item.block);
+        }
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        self.function(&item.sig, &item.block);
+        if !self.is_absent(item, &item.attrs) {
+            self.function(&item.sig, &item.block);
+        }
     }
 
     fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
@@ -185,6 +241,10 @@ impl<'ast> Visit<'ast> for Finder {
     fn visit_path_arguments(&mut self, _: &'ast syn::PathArguments) {}
     fn visit_angle_bracketed_generic_arguments(&mut self, _: &'ast syn::AngleBracketedGenericArguments) {}
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+}
+
+fn place(at: LineColumn) -> Place {
+    Place { line: at.line, column: at.column + 1 }
 }
 
 fn numbers(found: Vec<(u32, String)>) -> Vec<u32> {

@@ -36,6 +36,9 @@ pub struct Job {
     /// Numbers to leave out.
     #[serde(default)]
     pub without: Vec<u32>,
+    /// Features of the crates that are off: what stands under `#[cfg(feature = "…")]` with one of them is not built.
+    #[serde(default)]
+    pub features_off: Vec<String>,
 }
 
 /// One mutant, as cargo-mutants lists it; fields that are not needed are left out.
@@ -93,6 +96,8 @@ pub struct Woven {
     pub files: Vec<WovenFile>,
     /// Numbers of those that could not.
     pub unwoven: Vec<u32>,
+    /// Numbers of those in code that is not built.
+    pub absent: Vec<u32>,
 }
 
 /// A file with mutants.
@@ -143,18 +148,32 @@ pub fn weave(job: &Job) -> Result<Woven, String> {
             per_file.entry(&mutant.file).or_default().push((number, mutant));
         }
     }
-    let mut woven = Woven { files: Vec::new(), unwoven: Vec::new() };
+    let mut woven = Woven { files: Vec::new(), unwoven: Vec::new(), absent: Vec::new() };
     for (path, mutants) in per_file {
         let source = read(&job.root.join(path))?;
-        let (text, regions, unwoven) =
-            weave_text(&source, &mutants).map_err(|error| format!("{path}: {error}"))?;
-        woven.files.push(WovenFile { path: path.to_owned(), text, regions });
-        woven.unwoven.extend(unwoven);
+        let done =
+            weave_text(&source, &mutants, &job.features_off).map_err(|error| format!("{path}: {error}"))?;
+        woven.files.push(WovenFile { path: path.to_owned(), text: done.text, regions: done.regions });
+        woven.unwoven.extend(done.unwoven);
+        woven.absent.extend(done.absent);
     }
     Ok(woven)
 }
 
-/// Weaves mutants, with their numbers, into one text. Returns the new text, its regions, and the numbers of what has no place there.
+/// One text with its mutants.
+#[derive(Debug)]
+pub struct WovenText {
+    /// The new text.
+    pub text: String,
+    /// Where in it the mutants are.
+    pub regions: Vec<Region>,
+    /// Numbers of those that have no place there, in order.
+    pub unwoven: Vec<u32>,
+    /// Numbers of those in code that is not built, in order.
+    pub absent: Vec<u32>,
+}
+
+/// Weaves mutants, with their numbers, into one text.
 ///
 /// # Errors
 ///
@@ -162,12 +181,13 @@ pub fn weave(job: &Job) -> Result<Woven, String> {
 pub fn weave_text(
     source: &str,
     mutants: &[(u32, &Mutant)],
-) -> Result<(String, Vec<Region>, Vec<u32>), String> {
+    features_off: &[String],
+) -> Result<WovenText, String> {
     let file =
         syn::parse_file(source).map_err(|error| format!("line {}: {error}", error.span().start().line))?;
-    let (sites, unwoven) = find_sites(&file, mutants);
-    let (text, regions) = render(source, &sites);
-    Ok((text, regions, unwoven))
+    let found = find_sites(&file, mutants, features_off);
+    let (text, regions) = render(source, &found.sites);
+    Ok(WovenText { text, regions, unwoven: found.unwoven, absent: found.absent })
 }
 
 fn read(path: &Path) -> Result<String, String> {

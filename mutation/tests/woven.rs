@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rohrpost_mutation::{Genre, Mutant, Place, RegionKind, SWITCH, Span, weave_text};
+use rohrpost_mutation::{Genre, Mutant, Place, RegionKind, SWITCH, Span, WovenText, weave_text};
 
 const PROGRAM: &str = r#"
 const LIMIT: i32 = 3 + 4;
@@ -53,6 +53,12 @@ fn sign(number: i32, strict: bool) -> i32 {
     }
 }
 
+#[cfg(feature = "odd")]
+fn is_odd(number: i32) -> bool { number % 2 == 1 }
+
+#[cfg(not(feature = "odd"))]
+fn is_odd(number: i32) -> bool { number % 3 == 1 }
+
 fn never() -> i32 { [0; 1 + 1].len() as i32 }
 
 fn main() {
@@ -62,7 +68,7 @@ fn main() {
     println!("word {} {} {}", word(1, false), word(3, true), word(3, false));
     println!("settings {} {}", settings().wide, settings().tall);
     println!("chained {} {}", chained(Some(7)), chained(Some(6)));
-    if LIMIT + doubled(1) == 0 { println!("{} {} {}", never(), numbers().count(), sign(1, false)); }
+    if LIMIT + doubled(1) == 0 { println!("{} {} {} {}", is_odd(1), never(), numbers().count(), sign(1, false)); }
 }
 "#;
 
@@ -95,9 +101,9 @@ fn each_mutant_changes_what_it_says_and_nothing_else() {
         (mutant(Genre::BinaryOperator, "== 7", "!="), "chained false true"),
     ];
     let mutants: Vec<_> = (1..).zip(cases.iter().map(|(mutant, _)| mutant)).collect();
-    let (text, _, unwoven) = weave_text(PROGRAM, &mutants).expect("the program is Rust");
-    assert_eq!(unwoven, [0; 0]);
-    let program = build("each", &text);
+    let woven = weave(&mutants);
+    assert_eq!(woven.unwoven, [0; 0]);
+    let program = build("each", &woven.text);
 
     assert_eq!(said(&program, 0), AS_WRITTEN);
     for ((number, mutant), (_, changed)) in mutants.iter().zip(&cases) {
@@ -119,7 +125,7 @@ fn what_has_no_room_for_a_switch_is_told_as_unwoven() {
         mutant(Genre::FnValue, "0..3", "::std::iter::empty()"),
         mutant(Genre::MatchArm, "true => -1", ""),
     ];
-    let (text, regions, unwoven) = weave_text(PROGRAM, &numbered(&mutants)).expect("the program is Rust");
+    let WovenText { text, regions, unwoven, .. } = weave(&numbered(&mutants));
     assert_eq!(unwoven, [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(text, PROGRAM);
     assert!(regions.iter().all(|region| region.kind == RegionKind::Function));
@@ -129,7 +135,7 @@ fn what_has_no_room_for_a_switch_is_told_as_unwoven() {
 fn regions_say_where_the_changes_and_their_functions_are() {
     let mutants =
         [mutant_at(Genre::BinaryOperator, "a < b", 2, "<="), mutant(Genre::FnValue, "a < b", "true")];
-    let (text, regions, _) = weave_text(PROGRAM, &numbered(&mutants)).expect("the program is Rust");
+    let WovenText { text, regions, .. } = weave(&numbered(&mutants));
     let within = |kind, mutants: &[u32]| {
         let region = regions.iter().find(|region| region.kind == kind && region.mutants == mutants);
         region.map_or("none", |region| &text[region.start..region.end])
@@ -149,8 +155,7 @@ fn what_a_run_comes_to_is_written_down_once() {
         mutant(Genre::MatchArmGuard, "loud =>", "true"),
         mutant(Genre::FnValue, "[0; 1 + 1]", "5"),
     ];
-    let (text, _, _) = weave_text(PROGRAM, &numbered(&mutants)).expect("the program is Rust");
-    let program = build("reached", &text);
+    let program = build("reached", &weave(&numbered(&mutants)).text);
     let record = program.with_extension("record");
     let _ = std::fs::remove_file(&record);
     let status = Command::new(&program)
@@ -163,6 +168,17 @@ fn what_a_run_comes_to_is_written_down_once() {
         std::fs::read_to_string(&record).expect("a record").lines().map(str::to_owned).collect();
     reached.sort_unstable();
     assert_eq!(reached, ["1", "2"]);
+}
+
+#[test]
+fn what_needs_a_feature_that_is_off_is_absent() {
+    let mutants = [mutant(Genre::BinaryOperator, "% 2", "/"), mutant(Genre::BinaryOperator, "% 3", "/")];
+    let woven = weave(&numbered(&mutants));
+    assert_eq!((woven.absent, woven.unwoven), (vec![1], vec![]));
+}
+
+fn weave(mutants: &[(u32, &Mutant)]) -> WovenText {
+    weave_text(PROGRAM, mutants, &["odd".to_owned()]).expect("the program is Rust")
 }
 
 fn numbered(mutants: &[Mutant]) -> Vec<(u32, &Mutant)> {
