@@ -5,6 +5,8 @@
 //! `shared` is the door between the two sides: current snapshot, wanted topics, waiting senders.
 
 mod core;
+#[cfg(test)]
+mod core_tests;
 mod shared;
 mod snapshot;
 
