@@ -267,9 +267,10 @@ impl Ratio {
         self.0.store(next.to_bits(), Ordering::Relaxed);
     }
 
-    /// A batch with this ratio was too large: nothing is expected of the codec until it has shown itself again (ACC-6).
-    pub(crate) fn reset(&self, observed: f32) {
-        self.0.store(observed.max(1.0).to_bits(), Ordering::Relaxed);
+    /// A batch was too large: nothing is expected of the codec until it has shown itself again (ACC-6). Kafka takes what the batch had, if
+    /// that was worse; here none is larger than its records (ACC-7).
+    pub(crate) fn reset(&self) {
+        self.0.store(1.0_f32.to_bits(), Ordering::Relaxed);
     }
 }
 

@@ -76,8 +76,7 @@ impl Accumulator {
         };
         let partition = batch.partition.clone();
         if was_refused {
-            let ratio = (own - HEADER_LEN) as f32 / batch.builder.records_len().max(1) as f32;
-            partition.ratio().reset(ratio); // ACC-6
+            partition.ratio().reset(); // ACC-6
             partition.size_limit().learn(own, batch.max_record, now_ms);
         }
         Ok(self.put_parts(batch, drafts, |_| false, may_be_written, now_ms).0)
@@ -228,7 +227,7 @@ impl SizeLimit {
 
     /// A batch of `size` bytes with more than one record was refused. What the broker allows is not known; half of that is what its
     /// parts have.
-    fn learn(&self, size: usize, max_record: usize, now_ms: u64) {
+    pub(super) fn learn(&self, size: usize, max_record: usize, now_ms: u64) {
         if !rules::holds(Rule::LearnedLimit) {
             return;
         }
@@ -341,5 +340,10 @@ mod tests {
         assert_eq!(both(&limit), (500, 1000), "counted from the refusal");
         limit.learn(4000, 100, 2 * TRY_MORE_AFTER_MS);
         assert_eq!(both(&limit), (500, 1000), "what was closed before is no news");
+        // A record of this topic takes nearly a batch, and may take more than it did here.
+        limit.learn(400, 390, 2 * TRY_MORE_AFTER_MS);
+        assert_eq!(both(&limit), (390, 400));
+        limit.learn(300, 310, 2 * TRY_MORE_AFTER_MS);
+        assert_eq!(both(&limit), (299, 300), "smaller than what was refused");
     }
 }

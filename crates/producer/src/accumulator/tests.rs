@@ -8,6 +8,7 @@ mod memory;
 mod order;
 mod partitioning;
 mod short;
+mod splits;
 
 use std::collections::HashSet;
 
