@@ -31,7 +31,7 @@ pub use self::topic::TopicDefaults;
 pub struct BrokerConfig {
     /// `node.id`; 1 if not given.
     pub node_id: i32,
-    /// `broker.rack`.
+    /// `broker.rack`: where it stands; clients with `client.rack` see it.
     pub broker_rack: Option<String>,
     /// `log.dirs` or `log.dir`. Empty: everything is in memory.
     pub log_dirs: Vec<PathBuf>,
@@ -41,79 +41,79 @@ pub struct BrokerConfig {
     pub listeners: Vec<Listener>,
     /// `advertised.listeners`; empty: the listeners with the ports really bound.
     pub advertised_listeners: Vec<Listener>,
-    /// `num.network.threads`.
+    /// `num.network.threads` (default 3): threads that read and write the sockets of each listener.
     pub num_network_threads: usize,
-    /// `num.io.threads`.
+    /// `num.io.threads` (default 8): threads that handle requests, of all listeners together.
     pub num_io_threads: usize,
-    /// `background.threads`: at most so many threads wait for syncs; there is none before the first sync.
+    /// `background.threads` (default 10): at most so many threads wait for syncs; there is none before the first sync.
     pub background_threads: usize,
-    /// `queued.max.requests`: size of the request queue.
+    /// `queued.max.requests` (default 500): size of the request queue.
     pub queued_max_requests: usize,
-    /// `queued.max.request.bytes`: memory of queued frames; `None` = no limit (-1).
+    /// `queued.max.request.bytes` (default -1): bytes of queued frames; `None` = no limit (-1).
     pub queued_max_request_bytes: Option<u64>,
-    /// `socket.send.buffer.bytes`; `None` = the system's (-1).
+    /// `socket.send.buffer.bytes` (default 102400); `None` = the system's (-1).
     pub socket_send_buffer_bytes: Option<usize>,
-    /// `socket.receive.buffer.bytes`; `None` = the system's (-1).
+    /// `socket.receive.buffer.bytes` (default 102400); `None` = the system's (-1).
     pub socket_receive_buffer_bytes: Option<usize>,
-    /// `socket.request.max.bytes`: largest frame.
+    /// `socket.request.max.bytes` (default 104857600): the largest frame in bytes.
     pub socket_request_max_bytes: usize,
-    /// `socket.listen.backlog.size`.
+    /// `socket.listen.backlog.size` (default 50): connections that the system holds until they are accepted.
     pub socket_listen_backlog_size: i32,
-    /// `connections.max.idle.ms`; `None` = never closed (negative).
+    /// `connections.max.idle.ms` (default 600000); `None` = never closed (negative).
     pub connections_max_idle_ms: Option<u64>,
-    /// `max.connections`.
+    /// `max.connections` (default 2147483647): open connections, of all listeners together.
     pub max_connections: usize,
-    /// `max.connections.per.ip`.
+    /// `max.connections.per.ip` (default 2147483647): open connections of one address.
     pub max_connections_per_ip: usize,
     /// `max.connections.per.ip.overrides`: host name or address, and how many. Names are resolved at the start.
     pub max_connections_per_ip_overrides: Vec<(String, usize)>,
-    /// `max.connection.creation.rate`: new connections per second.
+    /// `max.connection.creation.rate` (default 2147483647): new connections per second.
     pub max_connection_creation_rate: u32,
     /// What `listener.name.NAME.` keys say, by the listener's name.
     pub listener_limits: BTreeMap<String, ListenerLimits>,
     /// `inter.broker.listener.name`, if it is one of `listeners`; without it PLAINTEXT, if there is one of this name.
     pub inter_broker_listener: Option<String>,
-    /// `num.partitions`: of a topic created without a count.
+    /// `num.partitions` (default 1): of a topic created without a count.
     pub num_partitions: i32,
-    /// `default.replication.factor`: of a topic created without one.
+    /// `default.replication.factor` (default 1): of a topic created without one.
     pub default_replication_factor: i16,
-    /// `auto.create.topics.enable`: create topics on Metadata requests.
+    /// `auto.create.topics.enable` (default true): create topics on Metadata requests.
     pub auto_create_topics_enable: bool,
-    /// `delete.topic.enable`.
+    /// `delete.topic.enable` (default true): whether clients may delete topics.
     pub delete_topic_enable: bool,
-    /// `max.request.partition.size.limit`: partitions in one DescribeTopicPartitions answer.
+    /// `max.request.partition.size.limit` (default 2000): partitions in one DescribeTopicPartitions answer.
     pub max_request_partition_size_limit: usize,
-    /// `max.incremental.fetch.session.cache.slots`: fetch sessions kept.
+    /// `max.incremental.fetch.session.cache.slots` (default 1000): fetch sessions kept.
     pub max_incremental_fetch_session_cache_slots: usize,
-    /// `fetch.max.bytes`: largest consumer fetch answer.
+    /// `fetch.max.bytes` (default 57671680): the largest answer in bytes to a consumer's Fetch.
     pub fetch_max_bytes: usize,
-    /// `producer.id.expiration.ms`.
+    /// `producer.id.expiration.ms` (default 86400000): how long in ms a producer is remembered that sends nothing.
     pub producer_id_expiration_ms: i64,
-    /// `producer.id.expiration.check.interval.ms`.
+    /// `producer.id.expiration.check.interval.ms` (default 600000): how often in ms that is looked at.
     pub producer_id_expiration_check_interval_ms: u64,
-    /// `num.recovery.threads.per.data.dir`.
+    /// `num.recovery.threads.per.data.dir` (default 2): logs recovered at a time, of each directory.
     pub num_recovery_threads_per_data_dir: usize,
-    /// `log.initial.task.delay.ms`: wait before the first run of retention, flush and checkpoints.
+    /// `log.initial.task.delay.ms` (default 30000): how long in ms until the first run of retention, flush and checkpoints.
     pub log_initial_task_delay_ms: u64,
-    /// `log.retention.check.interval.ms`.
+    /// `log.retention.check.interval.ms` (default 300000): how often in ms it is looked for segments to remove.
     pub log_retention_check_interval_ms: u64,
-    /// `log.flush.scheduler.interval.ms`: how often the age check of `flush.ms` runs.
+    /// `log.flush.scheduler.interval.ms`, in ms (default: never): the default of a topic's `flush.ms`, and nothing else.
     pub log_flush_scheduler_interval_ms: u64,
-    /// `log.flush.offset.checkpoint.interval.ms`.
+    /// `log.flush.offset.checkpoint.interval.ms` (default 60000): how often in ms recovery points are written.
     pub log_flush_offset_checkpoint_interval_ms: u64,
-    /// `log.flush.start.offset.checkpoint.interval.ms`.
+    /// `log.flush.start.offset.checkpoint.interval.ms` (default 60000): how often in ms log starts are written.
     pub log_flush_start_offset_checkpoint_interval_ms: u64,
-    /// `replica.high.watermark.checkpoint.interval.ms`.
+    /// `replica.high.watermark.checkpoint.interval.ms` (default 5000): how often in ms high watermarks are written.
     pub replica_high_watermark_checkpoint_interval_ms: u64,
-    /// `metadata.log.segment.bytes`.
+    /// `metadata.log.segment.bytes` (default 1073741824): size in bytes at which a segment of the metadata log is closed.
     pub metadata_log_segment_bytes: u32,
-    /// `metadata.log.max.record.bytes.between.snapshots`.
+    /// `metadata.log.max.record.bytes.between.snapshots` (default 20971520): bytes of the metadata log after which a snapshot is written.
     pub metadata_log_max_record_bytes_between_snapshots: u64,
-    /// `metadata.log.max.snapshot.interval.ms`; 0 = snapshots by size only.
+    /// `metadata.log.max.snapshot.interval.ms` (default 3600000); 0 = snapshots by size only.
     pub metadata_log_max_snapshot_interval_ms: i64,
-    /// `metadata.max.retention.bytes`; negative = no limit.
+    /// `metadata.max.retention.bytes` (default 104857600); negative = no limit.
     pub metadata_max_retention_bytes: i64,
-    /// `metadata.max.retention.ms`; negative = no limit.
+    /// `metadata.max.retention.ms` (default 604800000); negative = no limit.
     pub metadata_max_retention_ms: i64,
     /// What a topic gets without settings of its own, and how its settings are checked.
     pub topic_defaults: TopicDefaults,
