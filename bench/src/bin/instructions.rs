@@ -21,6 +21,10 @@ const PARTITIONS: usize = 6;
 const WARM_UP_ROUNDS: usize = 3;
 const ROUNDS: usize = 20;
 const AREA_BYTES: usize = 1 << 20;
+/// Batches that wait in a partition's queue while others come back to be sent again.
+const QUEUED: usize = 500;
+/// How many come back together: as many as may be in flight.
+const IN_FLIGHT: usize = 5;
 
 #[allow(clippy::print_stdout, reason = "the counts are the program's output")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -40,6 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         run.is_counted = round >= WARM_UP_ROUNDS;
         run.request_round()?;
     }
+    run.rig.deliver_all();
+    run.deliveries.clear();
+    run.retry_rounds()?;
     println!("{}", serde_json::to_string(&run.counts)?);
     Ok(())
 }
@@ -147,6 +154,29 @@ impl Run {
         Ok(())
     }
 
+    /// Requests that are to be sent again, before a long queue.
+    fn retry_rounds(&mut self) -> Result<(), Box<dyn Error>> {
+        for _ in 0..QUEUED * self.per_batch {
+            self.send_to(0);
+        }
+        for round in 0..WARM_UP_ROUNDS + ROUNDS {
+            self.is_counted = round >= WARM_UP_ROUNDS;
+            let taken = (0..IN_FLIGHT).map(|_| self.rig.close()).last();
+            if taken != Some(IN_FLIGHT) {
+                return Err(format!("{taken:?} batches instead of {IN_FLIGHT}").into());
+            }
+            if self.is_counted {
+                measured_put_back(&mut self.rig)
+            } else {
+                self.rig.put_back()
+            }
+            self.count("put_back", IN_FLIGHT);
+        }
+        self.rig.deliver_all();
+        self.deliveries.clear();
+        Ok(())
+    }
+
     /// So many records to each partition.
     fn fill(&mut self, records: usize) {
         for _ in 0..records {
@@ -213,6 +243,11 @@ fn measured_validate(batches: &[Vec<u8>]) -> Result<usize, Box<dyn Error>> {
 #[inline(never)]
 fn measured_complete(rig: &mut Rig) {
     rig.complete();
+}
+
+#[inline(never)]
+fn measured_put_back(rig: &mut Rig) {
+    rig.put_back();
 }
 
 #[inline(never)]

@@ -150,6 +150,15 @@ impl Rig {
         }
     }
 
+    /// Every batch goes back into its queue to be sent again, as after an answer that says so.
+    pub fn put_back(&mut self) {
+        let shared = self.producer.shared();
+        let now_ms = shared.clock.last_ms();
+        for batch in self.batches.drain(..) {
+            shared.accumulator.reenqueue(batch, now_ms, now_ms);
+        }
+    }
+
     /// Every batch is acknowledged: its records get their outcome, its memory goes back.
     pub fn complete(&mut self) {
         let accumulator = &self.producer.shared().accumulator;
