@@ -162,7 +162,7 @@ impl ForeignClient {
                     "kafka-python" => "kafka_python.py",
                     _ => "aio.py",
                 };
-                return python(folder.join("python/bin/python"), file);
+                return python_program(file);
             }
             (None, _) => return python(PathBuf::from("python3"), "kcat.py"),
             (Some(_), name) => folder.join(name),
@@ -505,6 +505,11 @@ fn installed() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     cache.unwrap_or_default().join("rohrpost/foreign")
+}
+
+/// The command that runs one of our Python programs with the packages that `interop/install` has put there; `None`: it has not.
+pub fn python_program(file: &str) -> Option<Command> {
+    python(installed().join("python/bin/python"), file)
 }
 
 fn python(program: PathBuf, file: &str) -> Option<Command> {

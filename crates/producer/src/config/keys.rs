@@ -48,6 +48,10 @@ pub(super) enum Convert {
     ZeroIsNoLimit,
 }
 
+/// What there is instead of `metric.reporters`, whose values are classes of Java.
+const REPORTERS: &str = "no class of Java is loaded; `Producer::metrics_snapshot` gives all metrics whenever it is called, as figures, as text for \
+    Prometheus (`to_prometheus`) and for OpenTelemetry (`to_otlp_json`), and `rohrpost produce --metrics ADDRESS` serves them";
+
 /// The entry of a key of exactly this name.
 pub(super) fn find_exact(name: &str) -> Option<&'static Key> {
     KEYS.binary_search_by(|key| key.name.cmp(name)).ok().map(|at| &KEYS[at])
@@ -150,8 +154,8 @@ static KEYS: &[Key] = &[
     key("metadata.max.idle.ms", Fate::Honoured),
     key("metadata.recovery.rebootstrap.trigger.ms", Fate::Honoured),
     key("metadata.recovery.strategy", Fate::Honoured),
-    key("metric.reporters", Fate::Ignored("metrics are read with `Producer::metrics`")),
-    key("metrics.context.*", Fate::Ignored("metrics are read with `Producer::metrics`")),
+    key("metric.reporters", Fate::Ignored(REPORTERS)),
+    key("metrics.context.*", Fate::Ignored("there are no reporters to hand labels to; the exporters label metrics with client.id, topic and node")),
     key("metrics.num.samples", Fate::Honoured),
     key("metrics.recording.level", Fate::Ignored("all metrics are always there")),
     key("metrics.sample.window.ms", Fate::Honoured),

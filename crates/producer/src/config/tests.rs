@@ -612,6 +612,22 @@ fn keys_without_effect_are_read_all_the_same() {
     assert!(config.is_ok() && warnings.len() == 4, "{warnings:?}");
 }
 
+// MTR-3
+#[test]
+fn who_names_reporters_of_metrics_hears_what_there_is_instead() {
+    let reporters = "org.apache.kafka.common.metrics.JmxReporter,com.example.Reporter";
+    let (config, warnings) = warned(&[("metric.reporters", reporters)]);
+    assert!(config.is_ok());
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    for word in ["no effect", "class of Java", "Producer::metrics_snapshot", "to_prometheus", "to_otlp_json"]
+    {
+        assert!(warning.contains(word), "{word}: {warning}");
+    }
+    let key = super::super::config_keys().find(|key| key.name() == "metric.reporters").unwrap();
+    let super::super::KeyStatus::Ignored(told) = key.status() else { panic!("{:?}", key.status()) };
+    assert!(warning.ends_with(told), "`rohrpost config` says the same: {told}");
+}
+
 #[test]
 fn the_last_setting_of_a_key_counts() {
     assert_eq!(with(&[("linger.ms", "x"), ("linger.ms", "9")]).unwrap().linger_ms, 9);

@@ -51,33 +51,20 @@ pub(crate) struct Pages {
 /// Sums of the producer as a whole.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Totals {
+    pub(super) flow: Flow,
+    pub(super) wire: Wire,
     /// Batches and records in requests, each time they are sent.
     pub(super) batches: u64,
-    pub(super) batch_bytes: u64,
-    /// The same before compression.
-    pub(super) raw_bytes: u64,
     pub(super) records: u64,
     /// Of records alone, before compression.
     pub(super) record_bytes: u64,
     pub(super) produce_requests: u64,
-    /// MTR-1: sent for the first time, splits excluded.
-    pub(super) records_sent: u64,
-    pub(super) records_retried: u64,
-    pub(super) records_failed: u64,
     pub(super) batches_split: u64,
     pub(super) queue_us: u64,
     pub(super) queue_times: u64,
-    /// Of answered Produce requests.
-    pub(super) latency_us: u64,
-    pub(super) latencies: u64,
     pub(super) throttle_ms: u64,
     pub(super) connections_made: u64,
     pub(super) connections_closed: u64,
-    pub(super) requests: u64,
-    pub(super) request_bytes: u64,
-    pub(super) responses: u64,
-    pub(super) bytes_out: u64,
-    pub(super) bytes_in: u64,
     pub(super) selects: u64,
     pub(super) io_us: u64,
     pub(super) io_wait_us: u64,
@@ -93,52 +80,58 @@ pub(crate) struct Largest {
     pub(super) batch_bytes: u64,
     pub(super) record_bytes: u64,
     pub(super) queue_us: u64,
-    pub(super) latency_us: u64,
     pub(super) throttle_ms: u64,
-    pub(super) request_bytes: u64,
+    pub(super) wire: WireLargest,
 }
 
-/// One topic.
-#[derive(Debug, Clone)]
-pub(crate) struct TopicPage {
-    pub(super) windows: Windows<TopicTotals, ()>,
-    pub(super) stages: [Histogram; Stage::ALL.len()],
-    last_used_ms: u64,
-}
-
+/// Sums of records: of the producer, and of each topic.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct TopicTotals {
+pub(crate) struct Flow {
+    /// MTR-1: sent for the first time, splits excluded.
     pub(super) records_sent: u64,
+    /// Of batches in requests, each time they are sent.
     pub(super) bytes: u64,
+    /// The same before compression.
     pub(super) raw_bytes: u64,
     pub(super) records_retried: u64,
     pub(super) records_failed: u64,
 }
 
-/// One broker.
-#[derive(Debug, Clone)]
-pub(crate) struct NodePage {
-    pub(super) windows: Windows<NodeTotals, NodeLargest>,
-    pub(super) writing: Histogram,
-    pub(super) answering: Histogram,
-    last_used_ms: u64,
-}
-
+/// Sums of what connections carry: of the producer, and of each broker.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct NodeTotals {
+pub(crate) struct Wire {
     pub(super) requests: u64,
     pub(super) request_bytes: u64,
     pub(super) responses: u64,
     pub(super) bytes_out: u64,
     pub(super) bytes_in: u64,
+    /// Of answered Produce requests.
     pub(super) latency_us: u64,
     pub(super) latencies: u64,
 }
 
+/// Maxima of the same.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct NodeLargest {
+pub(crate) struct WireLargest {
     pub(super) request_bytes: u64,
     pub(super) latency_us: u64,
+}
+
+/// One topic.
+#[derive(Debug, Clone)]
+pub(crate) struct TopicPage {
+    pub(super) windows: Windows<Flow, ()>,
+    pub(super) stages: [Histogram; Stage::ALL.len()],
+    last_used_ms: u64,
+}
+
+/// One broker.
+#[derive(Debug, Clone)]
+pub(crate) struct NodePage {
+    pub(super) windows: Windows<Wire, WireLargest>,
+    pub(super) writing: Histogram,
+    pub(super) answering: Histogram,
+    last_used_ms: u64,
 }
 
 /// A request that is being made: what to write down once the connection has taken it.
@@ -153,9 +146,7 @@ pub(crate) struct Draft {
 
 struct TopicDraft {
     name: Arc<str>,
-    records_sent: u64,
-    bytes: u64,
-    raw_bytes: u64,
+    flow: Flow,
 }
 
 /// A batch that goes into a request.
@@ -220,10 +211,7 @@ impl Book {
         let mut times = draft.times.as_slice();
         for (at, topic) in draft.topics.iter().enumerate() {
             let page = pages.topic(&topic.name, now_ms);
-            let totals = page.windows.add(self.spans, now_ms).0;
-            totals.records_sent += topic.records_sent;
-            totals.bytes += topic.bytes;
-            totals.raw_bytes += topic.raw_bytes;
+            page.windows.add(self.spans, now_ms).0.add(&topic.flow);
             // Batches of a topic stand together in the request; those of one that does not are found below.
             let own = times.iter().take_while(|(of, ..)| *of == at).count();
             let (own, rest) = times.split_at(own);
@@ -255,16 +243,14 @@ impl Book {
         let answering_us = latency_us - writing_us;
         let mut pages = self.open(now_ms);
         let (sums, largest) = pages.producer.add(self.spans, now_ms);
-        sums.latency_us += latency_us;
-        sums.latencies += 1;
         sums.throttle_ms += throttle_ms;
-        largest.latency_us = largest.latency_us.max(latency_us);
         largest.throttle_ms = largest.throttle_ms.max(throttle_ms);
+        pages.wires(node, now_ms, |sums, largest| {
+            sums.latency_us += latency_us;
+            sums.latencies += 1;
+            largest.latency_us = largest.latency_us.max(latency_us);
+        });
         let page = pages.node(node, now_ms);
-        let (sums, largest) = page.windows.add(self.spans, now_ms);
-        sums.latency_us += latency_us;
-        sums.latencies += 1;
-        largest.latency_us = largest.latency_us.max(latency_us);
         page.writing.record(writing_us, 1);
         page.answering.record(answering_us, 1);
         for (topic, batches) in topics {
@@ -277,9 +263,7 @@ impl Book {
     /// A batch goes back to be sent again.
     pub(crate) fn retried(&self, topic: &Arc<str>, records: u64, now_us: u64) {
         let now_ms = now_us / 1000;
-        let mut pages = self.open(now_ms);
-        pages.producer.add(self.spans, now_ms).0.records_retried += records;
-        pages.topic(topic, now_ms).windows.add(self.spans, now_ms).0.records_retried += records;
+        self.open(now_ms).flows(topic, now_ms, |flow| flow.records_retried += records);
     }
 
     /// A batch goes on in parts.
@@ -294,12 +278,9 @@ impl Book {
         let mut pages = self.open(now_ms);
         for Told { topic, records, failed, created_us, ended_us } in told.drain(..) {
             if failed {
-                pages.producer.add(self.spans, now_ms).0.records_failed += records;
+                pages.flows(&topic, now_ms, |flow| flow.records_failed += records);
             }
             let page = pages.topic(&topic, now_ms);
-            if failed {
-                page.windows.add(self.spans, now_ms).0.records_failed += records;
-            }
             page.stage(Stage::Telling).record(now_us.saturating_sub(ended_us), 1);
             page.stage(Stage::Total).record(now_us.saturating_sub(created_us), 1);
         }
@@ -353,7 +334,7 @@ impl Book {
         sums.selects += 1;
         sums.io_us += io_us;
         sums.io_wait_us += wait_us;
-        take(&mut |node, traffic| pages.traffic(node, &traffic, now_ms));
+        take(&mut |node, traffic| pages.wires(node, now_ms, |sums, largest| sums.carry(&traffic, largest)));
     }
 
     /// The cluster has described itself.
@@ -394,22 +375,20 @@ impl Pages {
         page
     }
 
-    fn traffic(&mut self, node: i32, traffic: &Traffic, now_ms: u64) {
+    /// Writes down what is counted for the producer and for a topic alike.
+    fn flows(&mut self, topic: &Arc<str>, now_ms: u64, mut write: impl FnMut(&mut Flow)) {
+        let spans = self.spans;
+        write(&mut self.producer.add(spans, now_ms).0.flow);
+        write(self.topic(topic, now_ms).windows.add(spans, now_ms).0);
+    }
+
+    /// Writes down what is counted for the producer and for a broker alike.
+    fn wires(&mut self, node: i32, now_ms: u64, mut write: impl FnMut(&mut Wire, &mut WireLargest)) {
         let spans = self.spans;
         let (sums, largest) = self.producer.add(spans, now_ms);
-        sums.requests += traffic.requests;
-        sums.request_bytes += traffic.request_bytes;
-        sums.responses += traffic.responses;
-        sums.bytes_out += traffic.bytes_out;
-        sums.bytes_in += traffic.bytes_in;
-        largest.request_bytes = largest.request_bytes.max(traffic.largest_request);
+        write(&mut sums.wire, &mut largest.wire);
         let (sums, largest) = self.node(node, now_ms).windows.add(spans, now_ms);
-        sums.requests += traffic.requests;
-        sums.request_bytes += traffic.request_bytes;
-        sums.responses += traffic.responses;
-        sums.bytes_out += traffic.bytes_out;
-        sums.bytes_in += traffic.bytes_in;
-        largest.request_bytes = largest.request_bytes.max(traffic.largest_request);
+        write(sums, largest);
     }
 
     /// MTR-4
@@ -450,27 +429,25 @@ impl NodePage {
 impl Draft {
     /// A batch goes into the request, as one of the topic at this place in it.
     pub(crate) fn add(&mut self, at: usize, topic: &Arc<str>, sent: Sent) {
+        let first = if sent.first.is_some() { sent.records } else { 0 };
+        let flow =
+            Flow { records_sent: first, bytes: sent.bytes, raw_bytes: sent.raw_bytes, ..Flow::default() };
         let sums = &mut self.sums;
+        sums.flow.add(&flow);
         sums.batches += 1;
-        sums.batch_bytes += sent.bytes;
-        sums.raw_bytes += sent.raw_bytes;
         sums.records += sent.records;
         sums.record_bytes += sent.record_bytes;
         self.largest.batch_bytes = self.largest.batch_bytes.max(sent.bytes);
         self.largest.record_bytes = self.largest.record_bytes.max(sent.largest_record);
         if self.topics.len() == at {
-            self.topics.push(TopicDraft { name: topic.clone(), records_sent: 0, bytes: 0, raw_bytes: 0 });
+            self.topics.push(TopicDraft { name: topic.clone(), flow: Flow::default() });
         }
         let Some(topic) = self.topics.get_mut(at) else { return };
-        topic.bytes += sent.bytes;
-        topic.raw_bytes += sent.raw_bytes;
+        topic.flow.add(&flow);
         if let Some((filling_us, queued_us)) = sent.first {
-            let sums = &mut self.sums;
-            sums.records_sent += sent.records;
             sums.queue_us += filling_us + queued_us;
             sums.queue_times += 1;
             self.largest.queue_us = self.largest.queue_us.max(filling_us + queued_us);
-            topic.records_sent += sent.records;
             self.times.push((at, filling_us, queued_us));
         }
     }
@@ -486,15 +463,34 @@ impl Draft {
 impl Totals {
     /// What [`Draft::add`] has counted, and the request.
     fn add_sent(&mut self, request: &Totals) {
+        self.flow.add(&request.flow);
         self.batches += request.batches;
-        self.batch_bytes += request.batch_bytes;
-        self.raw_bytes += request.raw_bytes;
         self.records += request.records;
         self.record_bytes += request.record_bytes;
         self.produce_requests += 1;
-        self.records_sent += request.records_sent;
         self.queue_us += request.queue_us;
         self.queue_times += request.queue_times;
+    }
+}
+
+impl Flow {
+    fn add(&mut self, other: &Flow) {
+        self.records_sent += other.records_sent;
+        self.bytes += other.bytes;
+        self.raw_bytes += other.raw_bytes;
+        self.records_retried += other.records_retried;
+        self.records_failed += other.records_failed;
+    }
+}
+
+impl Wire {
+    fn carry(&mut self, traffic: &Traffic, largest: &mut WireLargest) {
+        self.requests += traffic.requests;
+        self.request_bytes += traffic.request_bytes;
+        self.responses += traffic.responses;
+        self.bytes_out += traffic.bytes_out;
+        self.bytes_in += traffic.bytes_in;
+        largest.request_bytes = largest.request_bytes.max(traffic.largest_request);
     }
 }
 
@@ -503,14 +499,13 @@ impl Maxima for Largest {
         self.batch_bytes = self.batch_bytes.max(other.batch_bytes);
         self.record_bytes = self.record_bytes.max(other.record_bytes);
         self.queue_us = self.queue_us.max(other.queue_us);
-        self.latency_us = self.latency_us.max(other.latency_us);
         self.throttle_ms = self.throttle_ms.max(other.throttle_ms);
-        self.request_bytes = self.request_bytes.max(other.request_bytes);
+        self.wire.join(&other.wire);
     }
 }
 
-impl Maxima for NodeLargest {
-    fn join(&mut self, other: &NodeLargest) {
+impl Maxima for WireLargest {
+    fn join(&mut self, other: &WireLargest) {
         self.request_bytes = self.request_bytes.max(other.request_bytes);
         self.latency_us = self.latency_us.max(other.latency_us);
     }
@@ -561,7 +556,7 @@ mod tests {
         send(&book, "a", HOUR_US + 63 * SECOND_US);
         let again = book.copy(HOUR_US + 64 * SECOND_US);
         assert_eq!(again.topics["a"].windows.total().records_sent, 2, "it begins anew");
-        assert_eq!(again.producer.total().records_sent, 6, "the producer's own goes on");
+        assert_eq!(again.producer.total().flow.records_sent, 6, "the producer's own goes on");
     }
 
     // MTR-4

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::snapshot::{AvgMax, Meter, MetricsSnapshot, NodeMetrics, ProducerMetrics, Stage, TopicMetrics};
-use super::table::TABLE;
+use super::snapshot::{AvgMax, Meter, MetricsSnapshot, Stage};
+use super::table::{NodeMetrics, ProducerMetrics, TABLE, TopicMetrics};
 use super::{Histogram, Metrics};
 
 /// Every metric that this library knows, by group, in the order of `docs/metrics.md`.
@@ -15,13 +15,13 @@ pub fn metric_descriptions() -> &'static [MetricDescription] {
 /// One metric: what it is, not what it has come to.
 #[derive(Debug, Clone)]
 pub struct MetricDescription {
-    group: MetricGroup,
-    name: String,
-    kind: MetricKind,
-    unit: &'static str,
-    meaning: &'static str,
-    kafka: &'static str,
-    source: Source,
+    pub(super) group: MetricGroup,
+    pub(super) name: String,
+    pub(super) kind: MetricKind,
+    pub(super) unit: &'static str,
+    pub(super) meaning: &'static str,
+    pub(super) kafka: &'static str,
+    pub(super) source: Source,
 }
 
 /// Which metrics belong together, and by what they are told apart.
@@ -91,18 +91,6 @@ impl MetricsSnapshot {
 }
 
 impl MetricDescription {
-    pub(super) fn new(
-        group: MetricGroup,
-        name: String,
-        kind: MetricKind,
-        unit: &'static str,
-        meaning: &'static str,
-        kafka: &'static str,
-        source: Source,
-    ) -> MetricDescription {
-        MetricDescription { group, name, kind, unit, meaning, kafka, source }
-    }
-
     /// Where it belongs.
     #[must_use]
     pub fn group(&self) -> MetricGroup {

@@ -9,12 +9,15 @@
 //! * [`histogram`]: durations with percentiles; one per [`Stage`] and topic or broker (MTR-2).
 //! * [`windows`]: rates, means and maxima over `metrics.num.samples` windows of `metrics.sample.window.ms`.
 //! * [`book`]: what the sender writes; bounded, and idle topics leave it (MTR-4).
-//! * [`catalogue`]: all metrics: name, unit, when each is counted; its rows are in [`table`]. `docs/metrics.md` is held to it.
+//! * [`table`]: the figures, each with its name, its unit and when it is counted, in one list. It makes the structs of a snapshot and the rows
+//!   of the [`catalogue`], to which `docs/metrics.md` is held.
 //! * [`prometheus`]: the text that Prometheus reads; [`otlp`]: the request that an OpenTelemetry collector takes.
 
 pub(crate) mod book;
 mod catalogue;
 mod counts;
+#[cfg(test)]
+mod formats_tests;
 mod histogram;
 mod otlp;
 mod prometheus;
@@ -28,4 +31,5 @@ pub use self::catalogue::{Metric, MetricDescription, MetricGroup, MetricKind, me
 pub use self::counts::Metrics;
 pub use self::histogram::Histogram;
 pub use self::prometheus::prometheus_text;
-pub use self::snapshot::{AvgMax, Meter, MetricsSnapshot, NodeMetrics, ProducerMetrics, Stage, TopicMetrics};
+pub use self::snapshot::{AvgMax, Meter, MetricsSnapshot, Stage};
+pub use self::table::{NodeMetrics, ProducerMetrics, TopicMetrics};

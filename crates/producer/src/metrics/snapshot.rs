@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::book::{NodePage, Pages, Spans, TopicPage};
 use super::windows::View;
-use super::{Histogram, Metrics};
+use super::{Histogram, Metrics, NodeMetrics, ProducerMetrics, TopicMetrics};
 use crate::producer::Shared;
 
 /// All metrics of a producer at one moment; see [`Producer::metrics_snapshot`](crate::Producer::metrics_snapshot).
@@ -80,124 +80,6 @@ pub enum Stage {
     Telling,
     /// From a batch's first record until its outcome is told.
     Total,
-}
-
-/// `producer-metrics`: the producer as a whole. Times are in the unit that a name ends with. A [`Meter`] counts since the producer was
-/// built; an [`AvgMax`], a ratio and a mean are of the last windows (`metrics.num.samples` of `metrics.sample.window.ms` each), and `None`
-/// if nothing was measured within them.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[non_exhaustive]
-pub struct ProducerMetrics {
-    /// Bytes of a batch in a request, header included, as it travels; of each batch, each time it is sent.
-    pub batch_size: Option<AvgMax>,
-    /// Batches that went on in parts because a broker found them, or a smaller one of the topic, too large.
-    pub batch_split: Meter,
-    /// Bytes of the batches in requests by their bytes before compression; 1 without compression.
-    pub compression_rate_avg: Option<f64>,
-    /// Records in requests that connections have taken, each counted when it is sent for the first time.
-    pub record_send: Meter,
-    /// Records of batches that went back to be sent again, each time.
-    pub record_retry: Meter,
-    /// Records that failed after they were accepted: not written or unknown.
-    pub record_error: Meter,
-    /// Bytes of a record in its batch before compression; the largest is an upper bound, by up to 20 bytes.
-    pub record_size: Option<AvgMax>,
-    /// Records per Produce request.
-    pub records_per_request_avg: Option<f64>,
-    /// Milliseconds from a batch's first record to its first request.
-    pub record_queue_time_ms: Option<AvgMax>,
-    /// Milliseconds from a Produce request's being handed to its connection to its answer.
-    pub request_latency_ms: Option<AvgMax>,
-    /// Produce requests without an answer, now.
-    pub requests_in_flight: u64,
-    /// Milliseconds for which a broker asks to be left alone, with each answer to Produce; mostly 0.
-    pub produce_throttle_time_ms: Option<AvgMax>,
-    /// Bytes of `buffer.memory` that are free now.
-    pub buffer_available_bytes: u64,
-    /// `buffer.memory`, in bytes.
-    pub buffer_total_bytes: u64,
-    /// Calls that found no room within `max.block.ms`.
-    pub buffer_exhausted: Meter,
-    /// Time that calls waited for room, of all threads together, by time that passed: above 1 where several wait.
-    pub bufferpool_wait_ratio: f64,
-    /// Nanoseconds that calls waited for room, of all threads together; counted when a wait ends.
-    pub bufferpool_wait_time_ns_total: u64,
-    /// Calls that wait for room now; futures that wait are calls.
-    pub waiting_threads: u64,
-    /// Nanoseconds that calls of `flush` took; counted when they end.
-    pub flush_time_ns_total: u64,
-    /// Nanoseconds that calls of `send` and `reserve` waited for their topic's metadata; counted when a wait ends.
-    pub metadata_wait_time_ns_total: u64,
-    /// Seconds since the cluster last described itself; `None` before the first time.
-    pub metadata_age_s: Option<f64>,
-    /// Connections that stand, now.
-    pub connection_count: u64,
-    /// Connections that came to stand: the broker's versions are known.
-    pub connection_creation: Meter,
-    /// Of these, those that ended, for whatever reason.
-    pub connection_close: Meter,
-    /// Requests and answers of all kinds.
-    pub network_io: Meter,
-    /// Bytes read from sockets.
-    pub incoming_byte: Meter,
-    /// Bytes written to sockets.
-    pub outgoing_byte: Meter,
-    /// Requests of all kinds, when a connection takes them.
-    pub request: Meter,
-    /// Bytes of a request of any kind, the 4 of its length included.
-    pub request_size: Option<AvgMax>,
-    /// Answers of all kinds.
-    pub response: Meter,
-    /// Passes of the sender's loop: one look at the sockets each.
-    pub select: Meter,
-    /// Part of the time that the sender's thread worked, 0 to 1.
-    pub io_ratio: f64,
-    /// Nanoseconds that the sender's thread worked, per pass.
-    pub io_time_ns_avg: Option<f64>,
-    /// Nanoseconds that the sender's thread worked.
-    pub io_time_ns_total: u64,
-    /// Part of the time that the sender's thread waited for something to do, 0 to 1.
-    pub io_wait_ratio: f64,
-    /// Nanoseconds that the sender's thread waited for something to do, per pass.
-    pub io_wait_time_ns_avg: Option<f64>,
-    /// Nanoseconds that the sender's thread waited for something to do.
-    pub io_wait_time_ns_total: u64,
-}
-
-/// `producer-topic-metrics`: one topic, since it came into the list. What is `None` was not measured within the windows.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TopicMetrics {
-    /// Records in requests that connections have taken, each counted when it is sent for the first time.
-    pub record_send: Meter,
-    /// Bytes of the topic's batches in requests, as they travel, each time they are sent.
-    pub byte: Meter,
-    /// Bytes of the batches in requests by their bytes before compression; 1 without compression.
-    pub compression_rate: Option<f64>,
-    /// Records of batches that went back to be sent again, each time.
-    pub record_retry: Meter,
-    /// Records that failed after they were accepted: not written or unknown.
-    pub record_error: Meter,
-    page: Arc<TopicPage>,
-}
-
-/// `producer-node-metrics`: one broker, since it came into the list. What is `None` was not measured within the windows.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct NodeMetrics {
-    /// Requests of all kinds to this broker, when its connection takes them.
-    pub request: Meter,
-    /// Bytes of such a request, the 4 of its length included.
-    pub request_size: Option<AvgMax>,
-    /// Milliseconds from a Produce request's being handed to the connection to its answer.
-    pub request_latency_ms: Option<AvgMax>,
-    /// Answers of all kinds from this broker.
-    pub response: Meter,
-    /// Bytes read from this broker.
-    pub incoming_byte: Meter,
-    /// Bytes written to this broker.
-    pub outgoing_byte: Meter,
-    page: Arc<NodePage>,
 }
 
 impl MetricsSnapshot {
@@ -326,19 +208,24 @@ fn producer_metrics(pages: &Pages, spans: Spans, now_ms: u64) -> ProducerMetrics
     let view: View<'_, _, _> = pages.producer.view(spans, now_ms);
     let total = pages.producer.total();
     ProducerMetrics {
-        batch_size: view.avg_max(|t| t.batch_bytes, |t| t.batches, |max| max.batch_bytes, 1.0),
+        batch_size: view.avg_max(|t| t.flow.bytes, |t| t.batches, |max| max.batch_bytes, 1.0),
         batch_split: view.meter(|t| t.batches_split),
-        compression_rate_avg: view.ratio(|t| t.batch_bytes, |t| t.raw_bytes),
-        record_send: view.meter(|t| t.records_sent),
-        record_retry: view.meter(|t| t.records_retried),
-        record_error: view.meter(|t| t.records_failed),
+        compression_rate_avg: view.ratio(|t| t.flow.bytes, |t| t.flow.raw_bytes),
+        record_send: view.meter(|t| t.flow.records_sent),
+        record_retry: view.meter(|t| t.flow.records_retried),
+        record_error: view.meter(|t| t.flow.records_failed),
         record_size: view.avg_max(|t| t.record_bytes, |t| t.records, |max| max.record_bytes, 1.0),
         records_per_request_avg: view.ratio(|t| t.records, |t| t.produce_requests),
         record_queue_time_ms: view.avg_max(|t| t.queue_us, |t| t.queue_times, |max| max.queue_us, 1e-3),
-        request_latency_ms: view.avg_max(|t| t.latency_us, |t| t.latencies, |max| max.latency_us, 1e-3),
+        request_latency_ms: view.avg_max(
+            |t| t.wire.latency_us,
+            |t| t.wire.latencies,
+            |max| max.wire.latency_us,
+            1e-3,
+        ),
         produce_throttle_time_ms: view.avg_max(
             |t| t.throttle_ms,
-            |t| t.latencies,
+            |t| t.wire.latencies,
             |max| max.throttle_ms,
             1.0,
         ),
@@ -349,12 +236,17 @@ fn producer_metrics(pages: &Pages, spans: Spans, now_ms: u64) -> ProducerMetrics
         metadata_wait_time_ns_total: total.metadata_wait_us * 1000,
         connection_creation: view.meter(|t| t.connections_made),
         connection_close: view.meter(|t| t.connections_closed),
-        network_io: view.meter(|t| t.requests + t.responses),
-        incoming_byte: view.meter(|t| t.bytes_in),
-        outgoing_byte: view.meter(|t| t.bytes_out),
-        request: view.meter(|t| t.requests),
-        request_size: view.avg_max(|t| t.request_bytes, |t| t.requests, |max| max.request_bytes, 1.0),
-        response: view.meter(|t| t.responses),
+        network_io: view.meter(|t| t.wire.requests + t.wire.responses),
+        incoming_byte: view.meter(|t| t.wire.bytes_in),
+        outgoing_byte: view.meter(|t| t.wire.bytes_out),
+        request: view.meter(|t| t.wire.requests),
+        request_size: view.avg_max(
+            |t| t.wire.request_bytes,
+            |t| t.wire.requests,
+            |max| max.wire.request_bytes,
+            1.0,
+        ),
+        response: view.meter(|t| t.wire.responses),
         select: view.meter(|t| t.selects),
         io_ratio: view.per_second(|t| t.io_us) * 1e-6,
         io_time_ns_avg: view.ratio(|t| t.io_us * 1000, |t| t.selects),
