@@ -81,7 +81,8 @@ pub enum WaitError {
     Failed(DeliveryError),
     /// The time was over. That says nothing about the record (CMPL-2); the handle is given back.
     TimedOut(Delivery),
-    /// Called inside a callback while the outcome was open: the wait would never end (CMPL-6). The handle is given back.
+    /// Called inside a callback, or where the log is taken on a thread of the producer's own, while the outcome was open: the wait would
+    /// never end (CMPL-6). The handle is given back.
     InCallback(Delivery),
 }
 
@@ -153,7 +154,7 @@ impl Delivery {
     }
 
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<Delivered, WaitError> {
-        if wait::in_callback() && !self.is_done() {
+        if wait::must_not_park() && !self.is_done() {
             return Err(WaitError::InCallback(self)); // CMPL-6
         }
         match wait::block_until(&mut self, deadline) {
@@ -255,7 +256,7 @@ impl fmt::Display for WaitError {
             }
             WaitError::InCallback(_) => write!(
                 f,
-                "the outcome is open and this thread runs a callback: waiting here would wait for ever"
+                "the outcome is open, and this thread runs a callback or is the producer's own: waiting here would wait for ever"
             ),
         }
     }

@@ -324,17 +324,7 @@ impl Rig {
         if let Some(delivery) = self.accumulator.append_short(&self.topic, &record, &self.clock) {
             return Some(delivery);
         }
-        let mut candidate = Candidate {
-            size: record.size(),
-            record: &record,
-            callback: None,
-            original: None,
-            place: None,
-            granted: None,
-            goes_first: false,
-            known_at_least: 0,
-            chosen: Default::default(),
-        };
+        let mut candidate = Candidate::of(&record);
         match self.accumulator.append(&self.topic, &mut candidate, &self.clock) {
             Append::Done(delivery) => delivery,
             Append::Closed => None,

@@ -12,7 +12,8 @@ use rohrpost_record::Stamp;
 use crate::accumulator::{Batch, Gate, HeadInfo, Partition};
 use crate::metadata::{PartitionMetadata, Snapshot, TopicMetadata};
 use crate::outcome::BatchResult;
-use crate::producer::{Producer, Shared};
+use crate::partitioner::Partitioner;
+use crate::producer::{Attached, Producer, Shared};
 use crate::send::Topic;
 use crate::sender::request::{Body, Framed, Produce, ProduceTopic, Request};
 
@@ -37,8 +38,23 @@ impl Rig {
     /// If the defaults are no valid configuration, or the topic is not known: broken invariants.
     #[must_use]
     pub fn new(partitions: usize) -> Rig {
+        Rig::with(partitions, None)
+    }
+
+    /// The same with a partitioner of the caller's own.
+    ///
+    /// # Panics
+    /// As [`new`](Rig::new).
+    #[must_use]
+    pub fn with_partitioner(partitions: usize, partitioner: impl Partitioner + 'static) -> Rig {
+        Rig::with(partitions, Some(Arc::new(partitioner)))
+    }
+
+    fn with(partitions: usize, partitioner: Option<Arc<dyn Partitioner>>) -> Rig {
         let config = Producer::builder("localhost:9092").check().expect("the defaults are valid");
-        let producer = Producer::without_sender(Shared::by_hand(config));
+        let mut shared = Shared::by_hand(config);
+        shared.attach(Attached { partitioner, ..Attached::default() }).expect("nothing is opened");
+        let producer = Producer::without_sender(shared);
         let partition = PartitionMetadata {
             leader: Some(NODE),
             leader_epoch: 0,

@@ -433,7 +433,8 @@ pub enum Refusal {
     Full,
     /// `try_send`: the topic, or the record's partition, is not known yet.
     NotKnownYet(String),
-    /// The call would have to wait, inside a callback of this producer, for what only this thread can bring about (CMPL-6).
+    /// The call would have to wait, inside a callback of this producer or where the log is taken on a thread of its own, for what only this
+    /// thread can bring about (CMPL-6).
     WouldWait,
 }
 
@@ -539,7 +540,7 @@ impl fmt::Display for Refusal {
             Refusal::WouldWait => {
                 write!(
                     f,
-                    "the call would wait, inside a callback, for what only the calling thread can bring about"
+                    "the call would wait, inside a callback or on the producer's own thread, for what only the calling thread can bring about"
                 )
             }
         }

@@ -327,7 +327,7 @@ impl Producer {
     pub async fn close(&self, timeout: Duration) -> CloseReport {
         let shared = self.shared();
         if in_callback() {
-            warn!("close inside a callback acts as close(0)");
+            warn!("close inside a callback or on the producer's own thread acts as close(0)");
             shared.begin_close(Some(0));
             return CloseReport::default();
         }
@@ -380,8 +380,11 @@ impl Producer {
     /// Parks the thread until the disk has the record. No timeout bounds it; only a disk that hangs makes it long.
     ///
     /// # Errors
-    /// As [`keep_failed`](Self::keep_failed).
+    /// As [`keep_failed`](Self::keep_failed), and [`KeepError::OwnThread`].
     pub fn keep_failed_blocking(&self, failed: impl Into<FailedRecord>) -> Result<(), KeepError> {
+        if self.shared().accumulator.outlet().keeping().is_some_and(|keeping| keeping.sink.is_own_thread()) {
+            return Err(KeepError::OwnThread);
+        }
         block_on(self.keep_failed(failed))
     }
 
@@ -494,7 +497,8 @@ impl From<ConfigErrors> for BuildError {
 /// Why a flush did not wait to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushError {
-    /// It was called inside a delivery callback, which runs on the thread that it would wait for (CMPL-6).
+    /// It was called inside a delivery callback, or where the log is taken on a thread of the producer's own: on the thread that it would
+    /// wait for (CMPL-6).
     InCallback,
     /// The time given was over; the records are still on their way.
     TimedOut,
@@ -504,7 +508,7 @@ impl fmt::Display for FlushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             FlushError::InCallback => {
-                "flush was called inside a delivery callback, where it would wait for itself"
+                "flush was called inside a delivery callback or on the producer's own thread, where it would wait for itself"
             }
             FlushError::TimedOut => "the flush did not end in time; its records are still on their way",
         })

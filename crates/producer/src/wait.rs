@@ -174,6 +174,7 @@ impl Timers {
 
 thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
     static PARKED: Waker = Waker::from(Arc::new(ParkedThread(std::thread::current())));
 }
 
@@ -193,6 +194,19 @@ pub(crate) fn as_callback<T>(callback: impl FnOnce() -> T) -> T {
     }
     let _restore = Restore(IN_CALLBACK.replace(true));
     callback()
+}
+
+/// This thread is one of a producer's own from now on: the sender's, the codec's, the one of the failed-records file. Whoever waits on it
+/// for a producer waits for himself, so there a call that parks the thread acts as in a callback. User code comes here without being one:
+/// a subscriber of the log is called wherever something is logged. Futures are polled as anywhere else, for an executor may poll a task
+/// where it is woken.
+pub(crate) fn mark_own_thread() {
+    OWN_THREAD.set(true);
+}
+
+/// Whether a call that parks this thread would wait for what only this thread can bring about (CMPL-6).
+pub(crate) fn must_not_park() -> bool {
+    in_callback() || OWN_THREAD.get()
 }
 
 struct ParkedThread(Thread);
@@ -216,6 +230,14 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 
 /// [`block_on`] that gives up at `deadline`.
 pub(crate) fn block_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+    if OWN_THREAD.get() {
+        as_callback(|| park_until(future, deadline)) // the future ends at its first poll
+    } else {
+        park_until(future, deadline)
+    }
+}
+
+fn park_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
     let mut future = pin!(future);
     PARKED.with(|waker| {
         let mut context = Context::from_waker(waker);

@@ -343,3 +343,25 @@ fn a_bad_configuration_is_refused_as_by_build() {
     let error = MockProducer::with(Producer::builder("no-port")).unwrap_err();
     assert!(error.to_string().contains("port"), "{error}");
 }
+
+// PAR-4
+#[test]
+fn a_listener_to_the_log_may_name_a_new_topic_while_another_one_grows() {
+    use rohrpost_testing::{in_time, log};
+
+    in_time(|| {
+        let (producer, mock) = MockProducer::new();
+        producer.send_blocking(order("v")).unwrap();
+        let (sends, heard) = (producer.clone(), Arc::new(AtomicUsize::new(0)));
+        let count = heard.clone();
+        let listen = move |event: &log::Event| {
+            assert!(event.text.contains("topic orders has grown from 1 to 2 partitions"), "{event:?}");
+            sends.send_blocking(Record::to("log").value(event.text.clone())).unwrap();
+            sends.flush_blocking().unwrap();
+            assert_eq!(sends.metrics_snapshot().counts.topics_grown, 1);
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        log::listening(listen, || mock.set_partitions("orders", 2));
+        assert_eq!((heard.load(Ordering::Relaxed), mock.history().len()), (1, 2));
+    });
+}

@@ -57,6 +57,23 @@ pub(crate) struct Candidate<'a> {
     pub(crate) chosen: Chosen,
 }
 
+impl<'a> Candidate<'a> {
+    /// A record that brings nothing, and has to go behind those who wait.
+    pub(crate) fn new(record: &'a Record, size: usize) -> Candidate<'a> {
+        Candidate {
+            record,
+            size,
+            callback: None,
+            original: None,
+            place: None,
+            granted: None,
+            goes_first: false,
+            known_at_least: 0,
+            chosen: Chosen::Open,
+        }
+    }
+}
+
 /// Memory at hand while an append looks for its place.
 #[derive(Default)]
 struct Room {
@@ -381,17 +398,7 @@ impl Accumulator {
 impl<'a> Candidate<'a> {
     /// Nothing but a record.
     pub(crate) fn of(record: &'a Record) -> Candidate<'a> {
-        Candidate {
-            record,
-            size: record.size(),
-            callback: None,
-            original: None,
-            place: None,
-            granted: None,
-            goes_first: false,
-            known_at_least: 0,
-            chosen: Chosen::Open,
-        }
+        Candidate::new(record, record.size())
     }
 }
 

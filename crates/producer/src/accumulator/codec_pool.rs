@@ -16,7 +16,7 @@ use rohrpost_record::{BatchBuilder, Codec, Compression, Compressor, HEADER_LEN};
 use super::batch::{Batch, Piece, State};
 use super::queue::Partition;
 use super::split::BatchId;
-use crate::wait::SenderWake;
+use crate::wait::{self, SenderWake};
 
 /// A few threads that compress closed batches; started with the first batch.
 pub(crate) struct CodecPool {
@@ -91,18 +91,21 @@ impl CodecPool {
 
     pub(crate) fn submit(&self, job: Job) {
         let mut state = self.shared.state.lock();
+        let mut problem = None;
         state.jobs.push_back(job);
         if state.started < self.threads.min(state.jobs.len() + state.busy) {
             let shared = self.shared.clone();
             match (self.start)("rohrpost-codec", Box::new(move || shared.run())) {
                 Ok(()) => state.started += 1,
-                Err(error) => {
-                    tracing::warn!(%error, "no thread for compression: the sender compresses");
-                }
+                Err(error) => problem = Some(error),
             }
         }
         let is_alone = state.started == 0;
         drop(state);
+        if let Some(error) = problem {
+            // Outside the lock: whoever takes the log may use this producer.
+            tracing::warn!(%error, "no thread for compression: the sender compresses");
+        }
         if is_alone {
             self.shared.sender.wake(); // it compresses, and may be asleep
         } else {
@@ -159,6 +162,7 @@ impl Drop for CodecPool {
 
 impl CodecShared {
     fn run(&self) {
+        wait::mark_own_thread();
         let mut bench = Bench::default();
         let mut state = self.state.lock();
         loop {

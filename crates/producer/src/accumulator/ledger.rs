@@ -261,6 +261,7 @@ impl Ledger {
             return 0;
         }
         *report = UnseenReport { reported: unseen, next_ms: now_ms + UNSEEN_WARNING_MS };
+        drop(report); // whoever takes the log may use this producer
         tracing::warn!(records = new, total = unseen, "records failed whose Delivery was dropped");
         new
     }

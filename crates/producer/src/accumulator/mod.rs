@@ -37,7 +37,7 @@ pub(crate) use self::ledger::{Counts, Ending, FlushWait};
 #[cfg(all(loom, test))]
 pub(crate) use self::lock::ShortMutex;
 pub(crate) use self::pool::{Charge, Chunk, FIRST_CHUNK, Hold, Places, Pool, Turn};
-pub(crate) use self::queue::{Partition, TopicState};
+pub(crate) use self::queue::{Growth, Partition, TopicState};
 pub(crate) use self::ready::{Gate, HeadInfo, Ready};
 pub(crate) use self::remains::Remains;
 pub(crate) use self::split::{BatchId, SplitPart};
@@ -218,24 +218,28 @@ impl Accumulator {
         }
     }
 
-    /// Tells every topic what the cluster says of it now. Call it before the waiting calls are woken.
+    /// Tells every topic what the cluster says of it now. Call it before the waiting calls are woken, and without any lock held: it logs.
     pub(crate) fn apply(&self, cluster: &Snapshot) {
-        let brokers = self.brokers(&cluster.brokers);
-        let grown: Vec<(Arc<TopicState>, u32)> = {
-            let topics = self.topics.read();
-            let grown = |(name, topic): (&Arc<str>, &Arc<TopicState>)| {
-                Some((topic.clone(), topic.set_metadata(cluster.topics.get(name), brokers)?))
-            };
-            topics.iter().filter_map(grown).collect()
-        };
-        self.topics_grown.fetch_add(grown.len() as u64, Ordering::Relaxed);
-        grown.into_iter().for_each(|(topic, before)| topic.log_growth(before));
+        log_growth(&self.take_over(cluster));
     }
 
-    /// Tells one topic what the cluster says of it. Logs: call it without any lock held.
+    /// [`apply`](Accumulator::apply) without a word: gives what is to be logged once no lock is held.
+    pub(crate) fn take_over(&self, cluster: &Snapshot) -> Vec<Growth> {
+        let brokers = self.brokers(&cluster.brokers);
+        let topics = self.topics.read();
+        let grown = |(name, topic): (&Arc<str>, &Arc<TopicState>)| {
+            topic.apply(cluster.topics.get(name), brokers, cluster.version)
+        };
+        let grown: Vec<Growth> = topics.iter().filter_map(grown).collect();
+        self.topics_grown.fetch_add(grown.len() as u64, Ordering::Relaxed);
+        grown
+    }
+
+    /// Tells one topic what the cluster says of it. Call it without any lock held: it logs.
     pub(crate) fn apply_to(&self, topic: &TopicState, metadata: &Arc<TopicMetadata>, cluster: &Snapshot) {
-        if topic.apply(Some(metadata), self.brokers(&cluster.brokers)) {
+        if let Some(growth) = topic.apply(Some(metadata), self.brokers(&cluster.brokers), cluster.version) {
             self.topics_grown.fetch_add(1, Ordering::Relaxed);
+            growth.log();
         }
     }
 
@@ -387,6 +391,11 @@ impl Accumulator {
             self.incoming.lock().push(partition.clone());
         }
     }
+}
+
+/// PAR-4. Call it without any lock held.
+pub(crate) fn log_growth(grown: &[Growth]) {
+    grown.iter().for_each(Growth::log);
 }
 
 /// Queued batches and their partitions hold each other; this lets go. Their records end as `NotWritten`, or as `Unknown` if they

@@ -28,9 +28,25 @@ pub(crate) struct TopicState {
     waiters: AtomicU32,
     /// Partitions in `partitions`.
     used: AtomicU32,
-    layout: RwLock<Option<Arc<Layout>>>,
+    layout: RwLock<Described>,
     partitions: Partitions,
     pub(crate) sticky: Sticky,
+}
+
+/// A topic as the cluster last described it.
+#[derive(Default)]
+struct Described {
+    /// The snapshot from which it is.
+    version: u64,
+    layout: Option<Arc<Layout>>,
+}
+
+/// A topic has more partitions than before. To be told once no lock is held: whoever takes the log may send it with this producer.
+#[must_use = "somebody has to log it"]
+pub(crate) struct Growth {
+    topic: Arc<TopicCommon>,
+    before: u32,
+    now: u32,
 }
 
 /// What a topic's partitions share.
@@ -78,7 +94,7 @@ impl TopicState {
             batch_size: settings.batch_size,
             waiters: AtomicU32::new(0),
             used: AtomicU32::new(0),
-            layout: RwLock::new(None),
+            layout: RwLock::default(),
             partitions: Partitions::default(),
             sticky: Sticky::new(seed),
         }
@@ -113,41 +129,29 @@ impl TopicState {
         self.waiters.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// What the cluster says of the topic now; `None`: it is not known (any more). Whether the topic has grown. Logs: call it without
-    /// any lock held.
-    pub(super) fn apply(&self, metadata: Option<&Arc<TopicMetadata>>, brokers: Brokers<'_>) -> bool {
-        let before = self.set_metadata(metadata, brokers);
-        before.inspect(|before| self.log_growth(*before)).is_some()
-    }
-
-    /// The same, and silent: the number of partitions before, if the topic has grown. Whoever takes the log may send it with this
-    /// producer, and would wait for a lock that is held here.
-    pub(super) fn set_metadata(
+    /// What the cluster says of the topic now, in the snapshot of this version; `None`: it is not known (any more). Says whether the topic
+    /// has grown. An older snapshot changes nothing: a thread may have looked just before the sender came with a newer one.
+    pub(super) fn apply(
         &self,
         metadata: Option<&Arc<TopicMetadata>>,
         brokers: Brokers<'_>,
-    ) -> Option<u32> {
+        version: u64,
+    ) -> Option<Growth> {
         let mut current = self.layout.write();
-        if let (Some(old), Some(new)) = (&*current, metadata)
+        if version < current.version {
+            return None;
+        }
+        current.version = version;
+        if let (Some(old), Some(new)) = (&current.layout, metadata)
             && Arc::ptr_eq(&old.metadata, new)
         {
             return None;
         }
         // PAR-4: one partition count for each answer of the cluster
-        let known = metadata.map_or(0, |metadata| metadata.partitions.len() as u32);
-        let before = self.known.swap(known, Ordering::AcqRel);
-        *current = metadata.map(|metadata| Arc::new(Layout::new(metadata, brokers)));
-        (before != 0 && known > before).then_some(before)
-    }
-
-    pub(super) fn log_growth(&self, before: u32) {
-        // PAR-4
-        tracing::info!(
-            topic = &*self.common.name,
-            before,
-            now = self.known(),
-            "the topic has grown: most keys go to another partition from now on"
-        );
+        let now = metadata.map_or(0, |metadata| metadata.partitions.len() as u32);
+        let before = self.known.swap(now, Ordering::AcqRel);
+        current.layout = metadata.map(|metadata| Arc::new(Layout::new(metadata, brokers)));
+        (before != 0 && now > before).then(|| Growth { topic: self.common.clone(), before, now })
     }
 
     /// The next partition for keyless records (PAR-9), of `known` ones if the metadata is gone.
@@ -160,7 +164,7 @@ impl TopicState {
 
     /// Its partitions, as the cluster last described them.
     pub(crate) fn layout(&self) -> Option<Arc<Layout>> {
-        self.layout.read().clone()
+        self.layout.read().layout.clone()
     }
 
     /// A partition, if it was used before.
@@ -219,6 +223,17 @@ impl TopicState {
 
     pub(crate) fn is_unused(&self) -> bool {
         self.used.load(Ordering::Acquire) == 0 && !self.has_waiters()
+    }
+}
+
+impl Growth {
+    /// PAR-4: the one line about it. Call it without any lock held.
+    pub(super) fn log(&self) {
+        let Growth { topic, before, now } = self;
+        tracing::info!(
+            "topic {} has grown from {before} to {now} partitions: most keys go to another one from now on",
+            topic.name
+        );
     }
 }
 
@@ -363,35 +378,22 @@ mod tests {
 
     // PAR-4
     #[test]
-    fn a_subscriber_that_sends_the_log_with_this_producer_does_not_wait_for_itself() {
+    fn what_an_older_snapshot_says_of_a_topic_changes_nothing() {
         use crate::accumulator::tests::topic_metadata;
-        use tracing::{Event, Metadata, Subscriber, span};
 
-        struct Sends(Arc<TopicState>, AtomicU32);
-        impl Subscriber for Sends {
-            fn enabled(&self, _: &Metadata<'_>) -> bool {
-                true
-            }
-            fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-                span::Id::from_u64(1)
-            }
-            fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-            fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-            fn event(&self, _: &Event<'_>) {
-                assert!(self.0.layout.try_read().is_some(), "logged under the lock");
-                self.1.fetch_add(1, Ordering::Relaxed);
-            }
-            fn enter(&self, _: &span::Id) {}
-            fn exit(&self, _: &span::Id) {}
-        }
-        let topic = Arc::new(TopicState::new("t".into(), 0, 0));
+        let topic = TopicState::new("t".into(), 0, 0);
         let brokers = Brokers { nodes: &Default::default(), own_rack: None };
-        assert!(!topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)), brokers));
-        let subscriber = Arc::new(Sends(topic.clone(), AtomicU32::new(0)));
-        tracing::subscriber::with_default(subscriber.clone(), || {
-            assert!(topic.apply(Some(&topic_metadata("t", &[Some(1), Some(2)], 0)), brokers));
-        });
-        assert_eq!((topic.known(), subscriber.1.load(Ordering::Relaxed)), (2, 1), "told once");
+        let (one, two) = (topic_metadata("t", &[Some(1)], 0), topic_metadata("t", &[Some(1), Some(2)], 0));
+        assert!(topic.apply(Some(&one), brokers, 1).is_none(), "it was not known before");
+        assert!(
+            topic.apply(Some(&two), brokers, 2).is_some_and(|growth| (growth.before, growth.now) == (1, 2))
+        );
+        assert!(topic.apply(Some(&one), brokers, 1).is_none());
+        assert!(topic.apply(None, brokers, 1).is_none());
+        assert_eq!(topic.known(), 2);
+        assert!(topic.apply(Some(&two), brokers, 3).is_none(), "it has grown once");
+        assert!(topic.apply(None, brokers, 4).is_none());
+        assert_eq!(topic.known(), 0);
     }
 
     // PAR-4
@@ -402,13 +404,13 @@ mod tests {
         let topic = TopicState::new("t".into(), 0, 0);
         let brokers = Brokers { nodes: &Default::default(), own_rack: None };
         let answer = topic_metadata("t", &[Some(1)], 0);
-        topic.set_metadata(Some(&answer), brokers);
+        assert!(topic.apply(Some(&answer), brokers, 1).is_none());
         let layout = topic.layout().unwrap();
-        topic.set_metadata(Some(&answer), brokers);
+        assert!(topic.apply(Some(&answer), brokers, 1).is_none());
         assert!(Arc::ptr_eq(&layout, &topic.layout().unwrap()), "the same answer");
-        topic.set_metadata(Some(&topic_metadata("t", &[Some(1)], 0)), brokers);
+        assert!(topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)), brokers, 1).is_none());
         assert!(!Arc::ptr_eq(&layout, &topic.layout().unwrap()), "another one");
-        topic.set_metadata(None, brokers);
+        assert!(topic.apply(None, brokers, 1).is_none());
         assert!(topic.layout().is_none() && topic.known() == 0);
     }
 
@@ -421,9 +423,9 @@ mod tests {
         let drawn = |known| (0..200).map(|_| topic.draw(known)).collect::<std::collections::BTreeSet<u32>>();
         assert_eq!(drawn(3), [0, 1, 2].into(), "gone");
         let brokers = Brokers { nodes: &Default::default(), own_rack: None };
-        topic.set_metadata(Some(&topic_metadata("t", &[], 0)), brokers);
+        assert!(topic.apply(Some(&topic_metadata("t", &[], 0)), brokers, 1).is_none());
         assert_eq!(drawn(3), [0, 1, 2].into(), "an answer without partitions");
-        topic.set_metadata(Some(&topic_metadata("t", &[Some(1)], 0)), brokers);
+        assert!(topic.apply(Some(&topic_metadata("t", &[Some(1)], 0)), brokers, 1).is_none());
         assert_eq!(drawn(3), [0].into());
     }
 }

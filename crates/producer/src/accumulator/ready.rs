@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 
 use rohrpost_record::{Codec, Stamp};
 
-use super::Accumulator;
 use super::batch::{Batch, State};
 use super::queue::{Partition, Queue, TopicState};
 use super::split::BatchId;
+use super::{Accumulator, log_growth};
 use crate::metadata::Snapshot;
 use crate::rules::{self, Rule};
 use crate::sync;
@@ -80,11 +80,12 @@ impl Accumulator {
     pub(crate) fn ready(&self, now_ms: u64, cluster: &Snapshot, gate: &dyn Gate) -> Ready {
         self.codec.run_inline();
         self.ledger.report_unseen(now_ms);
-        let mut desk = self.desk.lock();
-        let desk = &mut *desk;
+        let mut guard = self.desk.lock();
+        let desk = &mut *guard;
+        let mut grown = Vec::new();
         if desk.version != Some(cluster.version) {
             desk.version = Some(cluster.version);
-            self.apply(cluster);
+            grown = self.take_over(cluster);
         }
         desk.take_in(&self.incoming);
         desk.nodes.values_mut().for_each(|node| node.partitions.clear());
@@ -142,17 +143,19 @@ impl Accumulator {
             }
             true
         });
-        let compress = !jobs.is_empty();
-        jobs.into_iter().for_each(|job| self.codec.submit(job));
         for node in &ready.nodes {
             desk.nodes.entry(*node).or_default().ready_ms = now_ms;
         }
         self.next_expiry_ms.store(next_expiry_ms, Ordering::Relaxed);
-        if compress && self.settings.codec_threads == 0 {
+        if !jobs.is_empty() && self.settings.codec_threads == 0 {
             next_check_ms = now_ms; // they are compressed by the next call
         }
         ready.next_check_ms = (next_check_ms != u64::MAX).then_some(next_check_ms);
         self.publish_load(desk);
+        drop(guard);
+        // Both may log, and whoever takes the log may use this producer.
+        jobs.into_iter().for_each(|job| self.codec.submit(job));
+        log_growth(&grown);
         ready
     }
 

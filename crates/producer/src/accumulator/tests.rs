@@ -4,6 +4,7 @@ mod batching;
 mod compression;
 mod custom;
 mod drain;
+mod log;
 mod memory;
 mod order;
 mod partitioning;
@@ -107,7 +108,8 @@ impl Rig {
     }
 
     fn append_long(&self, record: &Record) -> Append {
-        self.accumulator.append(&self.topic, &mut Candidate::of(record), &self.clock)
+        let mut candidate = Candidate::of(record);
+        self.accumulator.append(&self.topic, &mut candidate, &self.clock)
     }
 
     fn send(&self, record: Record) -> Delivery {

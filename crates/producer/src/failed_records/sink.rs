@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Waker};
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
@@ -21,7 +22,7 @@ use crate::accumulator::Remains;
 use crate::delivery::Completion;
 use crate::outcome::{BatchFailure, DeliveryError};
 use crate::sync;
-use crate::wait::SenderWake;
+use crate::wait::{self, SenderWake};
 
 /// Bytes of lines that are written at a time, at least: between them the file is synced.
 const SYNC_BYTES: usize = 1 << 20;
@@ -44,6 +45,7 @@ enum Job {
 pub(crate) struct Sink {
     jobs: Mutex<Option<Sender<Job>>>,
     state: Arc<State>,
+    writer: ThreadId,
 }
 
 /// Records in the file, and records that are not there although they should be.
@@ -79,8 +81,9 @@ impl Sink {
         let state = Arc::new(state);
         let (jobs, queue) = channel();
         let mut writer = Writer { file, state: state.clone(), lines: String::new(), ended: Vec::new() };
-        std::thread::Builder::new().name("rohrpost-failed".into()).spawn(move || writer.run(&queue))?;
-        Ok(Sink { jobs: Mutex::new(Some(jobs)), state })
+        let thread =
+            std::thread::Builder::new().name("rohrpost-failed".into()).spawn(move || writer.run(&queue))?;
+        Ok(Sink { jobs: Mutex::new(Some(jobs)), state, writer: thread.thread().id() })
     }
 
     #[cfg(test)]
@@ -111,6 +114,11 @@ impl Sink {
             waiting.end(Err(KeepError::Closed));
         }
         waiting
+    }
+
+    /// Whether this is the thread that writes the file: what waits here for a record to be kept waits for itself.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        std::thread::current().id() == self.writer
     }
 
     /// Batches that are in the file now, or cannot be.
@@ -165,6 +173,7 @@ enum Ended {
 
 impl Writer {
     fn run(&mut self, queue: &Receiver<Job>) {
+        wait::mark_own_thread();
         while let Ok(first) = queue.recv() {
             let mut bytes = self.take(first);
             while bytes < SYNC_BYTES
@@ -281,6 +290,8 @@ pub enum KeepError {
     NoFile,
     /// The producer is closed.
     Closed,
+    /// `keep_failed_blocking` was called where the log is taken on the thread that writes the file: it would wait for itself.
+    OwnThread,
     /// It could not be written.
     Io {
         /// The file.
@@ -300,6 +311,11 @@ impl fmt::Display for KeepError {
                 )
             }
             KeepError::Closed => write!(f, "the producer is closed, and its failed-records file with it"),
+            KeepError::OwnThread => write!(
+                f,
+                "keep_failed_blocking was called on the thread that writes the failed-records file, where it would wait for itself; call \
+                 it on another one"
+            ),
             KeepError::Io { path, problem } => {
                 write!(f, "the failed-records file {} cannot be written: {problem}", path.display())
             }

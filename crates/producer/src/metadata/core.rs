@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rohrpost_net::Backoff;
 use rohrpost_protocol::messages::{MetadataResponse, MetadataResponseTopic, NodeEndpoint};
 use rohrpost_protocol::{ErrorClass, ErrorCode, Uuid};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};
 use crate::config::Config;
@@ -512,7 +512,8 @@ impl MetadataCore {
         let old = snapshot.topics.get(name);
         let same_topic = old.is_some_and(|old| old.id == topic.topic_id);
         if let Some(old) = old.filter(|_| !same_topic) {
-            info!("topic {name} was created anew: its id changed from {} to {}", old.id, topic.topic_id);
+            // What that means for records is the sender's to say, with MET-9.
+            debug!("topic {name} has another id: {} instead of {}", topic.topic_id, old.id);
         }
         let mut progress = !same_topic;
         let mut partitions: Vec<PartitionMetadata> = Vec::new();
@@ -568,10 +569,6 @@ impl MetadataCore {
         }
         entry.is_missing = false;
         self.ever_seen.insert(name.clone());
-        if let Some(old) = old.filter(|old| same_topic && old.partitions.len() != partitions.len()) {
-            // PAR-4: keys go elsewhere from here on.
-            info!("topic {name} has {} partitions instead of {}", partitions.len(), old.partitions.len());
-        }
         let topic = TopicMetadata { name: name.clone(), id: topic.topic_id, partitions };
         snapshot.topics.insert(name.clone(), Arc::new(topic));
         progress

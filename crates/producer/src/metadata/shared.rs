@@ -113,8 +113,13 @@ impl MetadataShared {
 
     /// A new snapshot, for all; wakes whoever waits.
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
-        *self.current.write() = snapshot;
+        self.replace(snapshot);
         self.wake_all();
+    }
+
+    /// [`publish`](MetadataShared::publish) for callers that hold a lock: [`wake_all`](MetadataShared::wake_all) is to follow without it.
+    pub(crate) fn replace(&self, snapshot: Arc<Snapshot>) {
+        *self.current.write() = snapshot;
     }
 
     /// Wakes whoever waits to look again: after `publish`, and when the producer closes or fails.

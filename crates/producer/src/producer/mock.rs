@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rohrpost_protocol::{ErrorCode, Written};
 
 use super::{BuildError, CloseReport, CloseWish, Producer, PurgeReport, Shared, Undelivered};
-use crate::accumulator::Batch;
+use crate::accumulator::{Batch, log_growth};
 use crate::config::{Acks, ProducerBuilder};
 use crate::metadata::{BrokerNode, PartitionMetadata, Snapshot, TopicMetadata};
 use crate::outcome::{BatchFailure, BatchResult, Outcome, Reason, Refusal};
@@ -367,7 +367,7 @@ impl Mock {
 
     /// A new picture of the cluster.
     fn publish(&self, shared: &Shared, change: impl FnOnce(&mut Snapshot)) {
-        let _one_at_a_time = self.topics.lock();
+        let one_at_a_time = self.topics.lock();
         let old = shared.metadata.snapshot();
         let broker = || BrokerNode { host: "mock".into(), port: 9092, rack: None };
         let mut snapshot = Snapshot {
@@ -381,8 +381,12 @@ impl Mock {
         let leaders = snapshot.topics.values().flat_map(|topic| topic.partitions.iter());
         snapshot.brokers =
             leaders.filter_map(|led| led.leader).chain([NODE]).map(|id| (id, broker())).collect();
-        shared.accumulator.apply(&snapshot);
-        shared.metadata.publish(Arc::new(snapshot));
+        let grown = shared.accumulator.take_over(&snapshot);
+        shared.metadata.replace(Arc::new(snapshot));
+        drop(one_at_a_time);
+        // Both run code of others, which may name another topic.
+        log_growth(&grown);
+        shared.metadata.wake_all();
     }
 
     fn purge(&self, queued: bool, shared: &Shared) -> PurgeReport {

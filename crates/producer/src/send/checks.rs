@@ -29,17 +29,8 @@ impl Shared {
         }
         let mut looked = false;
         loop {
-            let mut candidate = Candidate {
-                record,
-                size,
-                callback: callback.take(),
-                original: None,
-                place: None,
-                granted: None,
-                goes_first: false,
-                known_at_least: 0,
-                chosen: *chosen,
-            };
+            let mut candidate =
+                Candidate { callback: callback.take(), chosen: *chosen, ..Candidate::new(record, size) };
             let append = self.accumulator.append(topic, &mut candidate, &self.clock);
             *callback = candidate.callback.take();
             *chosen = candidate.chosen;

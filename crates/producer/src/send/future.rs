@@ -133,15 +133,12 @@ impl<'a> Sending<'a> {
                 Poll::Ready(Ok(())) => {}
             }
             let mut candidate = Candidate {
-                record,
-                size: place.size,
                 callback: self.callback.take(),
-                original: None,
                 place: place.place.take(),
                 granted: place.granted.take(),
                 goes_first: true,
-                known_at_least: 0,
                 chosen: place.chosen,
+                ..Candidate::new(record, place.size)
             };
             let append =
                 self.shared.accumulator.append(&place.wait.topic, &mut candidate, &self.shared.clock);

@@ -103,15 +103,10 @@ impl Permit {
         }
         let size = record.size();
         let mut candidate = Candidate {
-            record: &record,
-            size,
             callback,
-            original: None,
-            place: None,
-            granted: None,
             goes_first: true,
             known_at_least: self.known,
-            chosen: Default::default(),
+            ..Candidate::new(&record, size)
         };
         let reason = if let Err(refusal) = self.shared.check_open() {
             refusal

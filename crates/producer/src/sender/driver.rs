@@ -18,6 +18,7 @@ use super::request::{Framed, Request};
 use super::turn::{self, Turn, Turns};
 use crate::config::Config;
 use crate::producer::{CloseReport, Shared};
+use crate::wait;
 
 /// Starts the thread. It lives until the producer is closed or its last handle is dropped.
 pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
@@ -29,6 +30,7 @@ pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
     let mut driver = Driver { shared: shared.clone(), turns, network, events: Vec::new(), busy_since_us };
     let shared = shared.clone();
     std::thread::Builder::new().name("rohrpost-sender".into()).spawn(move || {
+        wait::mark_own_thread();
         let ended = catch_unwind(AssertUnwindSafe(|| driver.run()));
         let report = ended.unwrap_or_else(|_| {
             error!("the producer's sender panicked: a bug; records without an answer end as unknown");

@@ -252,11 +252,13 @@ fn each_change_of_state_is_an_event() {
         world.core.metadata.request_refresh();
         world.run(1000);
     });
-    assert!(count(&told, "created anew") >= 1, "{told:?}");
+    assert_eq!(count(&told, "created anew"), 1, "{told:?}");
     let told = events(|| {
         world.cluster.topics.get_mut("t").unwrap().partitions.push(Default::default());
         world.core.metadata.request_refresh();
         world.run(1000);
     });
-    assert!(count(&told, "4 partitions instead of 3") == 1, "{told:?}");
+    // PAR-4
+    assert_eq!(count(&told, "partitions"), 1, "{told:?}");
+    assert_eq!(count(&told, "topic t has grown from 3 to 4 partitions"), 1, "{told:?}");
 }

@@ -201,17 +201,7 @@ impl World {
         }
         let record = Record::to(topic).partition(partition).unwrap().value(value.to_be_bytes().to_vec());
         let size = record.size();
-        let mut candidate = Candidate {
-            record: &record,
-            size,
-            callback: None,
-            original: None,
-            place: None,
-            granted: None,
-            goes_first: false,
-            known_at_least: 0,
-            chosen: Default::default(),
-        };
+        let mut candidate = Candidate::new(&record, size);
         match self.shared.accumulator.append(&state, &mut candidate, &self.shared.clock) {
             Append::Done(Some(delivery)) => delivery,
             other => panic!("the record was not taken: {other:?}"),

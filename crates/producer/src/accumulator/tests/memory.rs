@@ -107,8 +107,10 @@ fn a_callback_without_room_is_told_so_at_once() {
     let append = |number: u8| {
         let record = Record::value("v");
         let captured = [number; 3000];
-        let mut candidate = Candidate::of(&record);
-        candidate.callback = Some(Box::new(move |_: Result<_, _>| assert_eq!(captured[0], number)));
+        let mut candidate = Candidate {
+            callback: Some(Box::new(move |_: Result<_, _>| assert_eq!(captured[0], number))),
+            ..Candidate::of(&record)
+        };
         let append = rig.accumulator.append(&rig.topic, &mut candidate, &rig.clock);
         (matches!(append, Append::NoRoom), candidate.callback.is_some())
     };
