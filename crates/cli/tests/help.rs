@@ -46,6 +46,17 @@ fn examples(help: &str) -> Vec<String> {
         .collect()
 }
 
+// MTR-3
+#[test]
+fn config_says_what_there_is_instead_of_reporters_of_metrics() {
+    let text = run(Path::new("."), &["config", "metric.reporters"]).expect_status(0).text();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    for what in ["Accepted without effect", "Producer::metrics_snapshot", "--metrics ADDRESS"] {
+        assert!(text.contains(what), "{what}: {text}");
+    }
+}
+
 #[test]
 fn every_command_has_examples() {
     let all = commands();

@@ -45,7 +45,7 @@ pub(super) fn run(options: &PerfProduce) -> Result<(), Failure> {
     let topic = producer.topic_blocking(&options.topic).map_err(Failure::start)?;
     let partitions = producer.partitions_for_blocking(&options.topic).map_err(Failure::start)?.len();
 
-    let watching = Watching::start(&options.watch, &producer, &options.topic)?;
+    let watching = Watching::start(&options.watch, &producer, &options.topic, None)?;
     let mut job = Job::prepare(options, &producer, &topic);
     let before = producer.metrics();
     let (tally, seconds, cpu) = job.measure(&producer)?;

@@ -10,7 +10,7 @@ pub(crate) mod report;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::args::{InputFormat, Produce};
 use crate::cluster::{Target, settings};
 use crate::failure::Failure;
 use crate::jsonl::{self, JsonRecord};
-use crate::watch::Watching;
+use crate::watch::{Reading, Watching};
 use crate::{interrupt, terminal, topics};
 
 /// Deliveries that may be outstanding at once.
@@ -58,9 +58,11 @@ pub(crate) fn run(options: Produce) -> Result<(), Failure> {
     builder = builder.set("bootstrap.servers", &target.bootstrap_servers).map_err(Failure::start)?;
     let producer = builder.build().map_err(error_file::build_failure)?;
 
-    let watching = Watching::start(&options.watch, &producer, &input.name)?;
+    let reading = input.bytes_total.map(|bytes_total| Reading { bytes_read: AtomicU64::new(0), bytes_total });
+    let reading = reading.map(Arc::new);
+    let watching = Watching::start(&options.watch, &producer, &input.name, reading.clone())?;
     let started = Instant::now();
-    let result = Run::new(&options, producer).and_then(|run| run.all(input, started, watching));
+    let result = Run::new(&options, producer).and_then(|run| run.all(input, reading, started, watching));
     let synced = target.sync();
     let closed = target.close();
     let failed = result?;
@@ -186,7 +188,13 @@ impl<'a> Run<'a> {
     }
 
     /// Sends everything, waits for every delivery, sums up. True if a record failed or the input was cut short.
-    fn all(mut self, input: Input, started: Instant, watching: Watching) -> Result<bool, Failure> {
+    fn all(
+        mut self,
+        input: Input,
+        reading: Option<Arc<Reading>>,
+        started: Instant,
+        watching: Watching,
+    ) -> Result<bool, Failure> {
         // a table has the place of the bar
         let no_bar = self.options.quiet || self.options.watch.stats.is_some() || input.is_typed;
         let progress = Progress::start(&input.name, input.bytes_total, no_bar);
@@ -210,6 +218,9 @@ impl<'a> Run<'a> {
                     self.send_block(&block)?;
                     bytes_read += block.bytes.len() as u64;
                     progress.advance(bytes_read);
+                    if let Some(reading) = &reading {
+                        reading.bytes_read.store(bytes_read, Ordering::Relaxed);
+                    }
                     if progress.is_shown() {
                         progress.say(self.outstanding.len(), self.totals.failed);
                     }

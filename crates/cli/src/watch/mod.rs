@@ -5,6 +5,8 @@
 mod http;
 mod table;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,6 +33,13 @@ pub(crate) struct Watch {
     pub(crate) stats: Option<u32>,
 }
 
+/// How far an input of known size is read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_total: u64,
+}
+
 /// A producer that is looked at.
 pub(crate) struct Watching {
     /// It serves until the process ends.
@@ -39,8 +48,13 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Begins; what cannot be had is told now.
-    pub(crate) fn start(watch: &Watch, producer: &Producer, name: &str) -> Result<Watching, Failure> {
+    /// Begins; what cannot be had is told now. `input`: what is read meanwhile, if its size is known.
+    pub(crate) fn start(
+        watch: &Watch,
+        producer: &Producer,
+        name: &str,
+        input: Option<Arc<Reading>>,
+    ) -> Result<Watching, Failure> {
         let server = match &watch.metrics {
             None => None,
             Some(address) => {
@@ -55,7 +69,10 @@ impl Watching {
         };
         let stats = match watch.stats {
             None => None,
-            Some(seconds) => Some(Stats::start(producer, name, Duration::from_secs(seconds.into()))?),
+            Some(seconds) => {
+                let report = Report::new(name, producer.metrics_snapshot(), Instant::now(), input);
+                Some(Stats::start(producer, report, Duration::from_secs(seconds.into()))?)
+            }
         };
         Ok(Watching { _server: server, stats })
     }
@@ -74,9 +91,8 @@ struct Stats {
 }
 
 impl Stats {
-    fn start(producer: &Producer, name: &str, every: Duration) -> Result<Stats, Failure> {
+    fn start(producer: &Producer, report: Report, every: Duration) -> Result<Stats, Failure> {
         let (stop, stopped) = sync_channel(0);
-        let report = Report::new(name, producer.metrics_snapshot(), Instant::now());
         let producer = producer.clone();
         let thread = std::thread::Builder::new()
             .name("rohrpost-stats".to_owned())

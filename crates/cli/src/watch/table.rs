@@ -1,10 +1,13 @@
 //! What a snapshot looks like on a screen: rates since the last look, levels now, and where the time goes.
 
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rohrpost::{Histogram, MetricsSnapshot, Stage};
 
+use super::Reading;
 use crate::produce::report::{bytes, grouped, rate};
 
 /// Brokers that are shown; with more, the busiest.
@@ -14,19 +17,26 @@ const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("max", 1.0)];
 /// What was there before, to say what has come since.
 pub(super) struct Report {
     name: String,
+    input: Option<Arc<Reading>>,
     first: (MetricsSnapshot, Instant),
     last: (MetricsSnapshot, Instant),
 }
 
 impl Report {
-    pub(super) fn new(name: &str, snapshot: MetricsSnapshot, now: Instant) -> Report {
-        Report { name: name.to_owned(), first: (snapshot.clone(), now), last: (snapshot, now) }
+    pub(super) fn new(
+        name: &str,
+        snapshot: MetricsSnapshot,
+        now: Instant,
+        input: Option<Arc<Reading>>,
+    ) -> Report {
+        Report { name: name.to_owned(), input, first: (snapshot.clone(), now), last: (snapshot, now) }
     }
 
     /// What has come since the last time, or since the start.
     pub(super) fn next(&mut self, snapshot: MetricsSnapshot, now: Instant, since_start: bool) -> State {
         let (before, at) = if since_start { &self.first } else { &self.last };
-        let state = State::of(&self.name, before, &snapshot, now.duration_since(*at));
+        let input = self.input.as_ref().map(|input| (input.bytes_read.load(Relaxed), input.bytes_total));
+        let state = State::of(&self.name, input, before, &snapshot, now.duration_since(*at));
         self.last = (snapshot, now);
         state
     }
@@ -35,6 +45,8 @@ impl Report {
 /// The figures of a table.
 pub(super) struct State {
     name: String,
+    /// Bytes read, and bytes there are.
+    input: Option<(u64, u64)>,
     acked: u64,
     acked_per_second: f64,
     sent_bytes_per_second: f64,
@@ -60,7 +72,13 @@ struct Broker {
 }
 
 impl State {
-    fn of(name: &str, before: &MetricsSnapshot, now: &MetricsSnapshot, passed: Duration) -> State {
+    fn of(
+        name: &str,
+        input: Option<(u64, u64)>,
+        before: &MetricsSnapshot,
+        now: &MetricsSnapshot,
+        passed: Duration,
+    ) -> State {
         let seconds = passed.as_secs_f64().max(1e-3);
         let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
         let delivered = |of: &MetricsSnapshot| of.counts.records_acked + of.counts.records_handed_over;
@@ -90,6 +108,7 @@ impl State {
         let (producer, counts) = (&now.producer, &now.counts);
         State {
             name: name.to_owned(),
+            input,
             acked: delivered(now),
             acked_per_second: per_second(delivered(now), delivered(before)),
             sent_bytes_per_second: per_second(
@@ -136,6 +155,9 @@ impl State {
                 self.waiting
             ),
         ];
+        if let Some((read, total)) = self.input {
+            lines.insert(1, format!("input        {} of {}", bar(read, total), bytes(total as f64)));
+        }
         let width = |name: &str| 9.max(name.len() + 1);
         let mut head = "latency ".to_owned();
         self.stages.iter().for_each(|(name, _)| {
@@ -215,6 +237,14 @@ fn broker_name(node: i32) -> String {
     }
 }
 
+/// How much of it is done, to the eye and in percent: a file that grows meanwhile is not done before its end.
+fn bar(done: u64, total: u64) -> String {
+    const CELLS: u64 = 30;
+    let part = |of: u64| (u128::from(done) * u128::from(of)).checked_div(total.into()).unwrap_or(of.into());
+    let (cells, percent) = (part(CELLS).min(CELLS.into()) as usize, part(100).min(100));
+    format!("[{}{}] {percent:>3} %", "=".repeat(cells), " ".repeat(CELLS as usize - cells))
+}
+
 fn quantile(histogram: &Histogram, q: f64) -> String {
     histogram.quantile(q).map_or_else(|| "-".to_owned(), short)
 }
@@ -253,6 +283,7 @@ mod tests {
         };
         State {
             name: "orders.txt".into(),
+            input: Some((15 << 20, 60 << 20)),
             acked: 1_234_567,
             acked_per_second: 98_765.0,
             sent_bytes_per_second: 10_000_000.0,
@@ -282,6 +313,18 @@ mod tests {
         }
         assert!(table.contains("boot 1") && table.contains("and 3 more"), "{table}");
         assert!(state().table(40).lines().all(|line| line.chars().count() <= 40));
+    }
+
+    #[test]
+    fn an_input_of_known_size_has_a_bar_and_any_other_has_none() {
+        let row =
+            |state: State| state.table(200).lines().find(|line| line.starts_with("input")).map(str::to_owned);
+        let shown = row(state()).unwrap();
+        assert_eq!(shown, "input        [=======                       ]  25 % of 60.0 MiB");
+        assert_eq!(row(State { input: None, ..state() }), None);
+        assert!(bar(0, 10).contains("]   0 %") && bar(0, 0).contains("=] 100 %"));
+        assert_eq!(bar(11, 10), format!("[{}] 100 %", "=".repeat(30)), "the file has grown");
+        assert!(bar(u64::MAX - 1, u64::MAX).contains(" ]  99 %"));
     }
 
     #[test]
