@@ -1,7 +1,7 @@
 //! Finds the places of mutants in a file's syntax tree.
 //!
 //! A mutant is known by its genre and by where its span starts, exactly as cargo-mutants computed it from the same tree. What the compiler
-//! evaluates itself (constants, `const fn`, lengths of arrays, patterns) is passed over: a switch cannot be asked there.
+//! evaluates itself (constants, lengths of arrays, patterns) is passed over: a switch cannot be asked there.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, BinOp, Block, Expr, ExprLit, Lit, MetaNameValue, Pat, ReturnType, Signature, Type};
 
-use crate::{Genre, Mutant, Place};
+use crate::{Genre, Mutant, Options, Place};
 
 /// An expression or a function that has mutants, by byte ranges of the source. Sites nest, and never overlap otherwise.
 #[derive(Debug)]
@@ -48,13 +48,13 @@ pub(crate) struct Found {
     pub(crate) absent: Vec<u32>,
 }
 
-pub(crate) fn find_sites(file: &syn::File, mutants: &[(u32, &Mutant)], features_off: &[String]) -> Found {
+pub(crate) fn find_sites(file: &syn::File, mutants: &[(u32, &Mutant)], options: &Options) -> Found {
     let mut wanted = BTreeMap::<_, Vec<_>>::new();
     for (number, mutant) in mutants {
         let key = (mutant.genre, mutant.span.start);
         wanted.entry(key).or_default().push((*number, mutant.replacement.clone()));
     }
-    let mut finder = Finder { wanted, features_off, sites: Vec::new(), absent: Vec::new() };
+    let mut finder = Finder { wanted, options, sites: Vec::new(), absent: Vec::new() };
     finder.visit_file(file);
     let mut unwoven = numbers(finder.wanted.into_values().flatten().collect());
     unwoven.sort_unstable();
@@ -64,7 +64,7 @@ pub(crate) fn find_sites(file: &syn::File, mutants: &[(u32, &Mutant)], features_
 
 struct Finder<'a> {
     wanted: BTreeMap<(Genre, Place), Vec<(u32, String)>>,
-    features_off: &'a [String],
+    options: &'a Options,
     sites: Vec<Site>,
     absent: Vec<u32>,
 }
@@ -100,12 +100,12 @@ impl Finder<'_> {
         };
         attribute.path().is_ident("cfg")
             && path.is_ident("feature")
-            && self.features_off.contains(&feature.value())
+            && self.options.features_off.contains(&feature.value())
     }
 
     fn function(&mut self, signature: &Signature, block: &Block) {
         // A `const fn` may be called by the compiler, which has no environment.
-        if signature.constness.is_some() {
+        if signature.constness.is_some() && !self.options.const_functions {
             return;
         }
         if let Some(first) = block.stmts.first() {

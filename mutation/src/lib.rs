@@ -36,9 +36,18 @@ pub struct Job {
     /// Numbers to leave out.
     #[serde(default)]
     pub without: Vec<u32>,
+    /// How to weave.
+    #[serde(flatten)]
+    pub options: Options,
+}
+
+/// How to weave.
+#[derive(Debug, Default, Deserialize)]
+pub struct Options {
     /// Features of the crates that are off: what stands under `#[cfg(feature = "…")]` with one of them is not built.
-    #[serde(default)]
     pub features_off: Vec<String>,
+    /// Whether the switch can be asked in a `const fn`: see `switch.rs`.
+    pub const_functions: bool,
 }
 
 /// One mutant, as cargo-mutants lists it; fields that are not needed are left out.
@@ -151,8 +160,7 @@ pub fn weave(job: &Job) -> Result<Woven, String> {
     let mut woven = Woven { files: Vec::new(), unwoven: Vec::new(), absent: Vec::new() };
     for (path, mutants) in per_file {
         let source = read(&job.root.join(path))?;
-        let done =
-            weave_text(&source, &mutants, &job.features_off).map_err(|error| format!("{path}: {error}"))?;
+        let done = weave_text(&source, &mutants, &job.options).map_err(|error| format!("{path}: {error}"))?;
         woven.files.push(WovenFile { path: path.to_owned(), text: done.text, regions: done.regions });
         woven.unwoven.extend(done.unwoven);
         woven.absent.extend(done.absent);
@@ -178,14 +186,10 @@ pub struct WovenText {
 /// # Errors
 ///
 /// The text is not Rust.
-pub fn weave_text(
-    source: &str,
-    mutants: &[(u32, &Mutant)],
-    features_off: &[String],
-) -> Result<WovenText, String> {
+pub fn weave_text(source: &str, mutants: &[(u32, &Mutant)], options: &Options) -> Result<WovenText, String> {
     let file =
         syn::parse_file(source).map_err(|error| format!("line {}: {error}", error.span().start().line))?;
-    let found = find_sites(&file, mutants, features_off);
+    let found = find_sites(&file, mutants, options);
     let (text, regions) = render(source, &found.sites);
     Ok(WovenText { text, regions, unwoven: found.unwoven, absent: found.absent })
 }

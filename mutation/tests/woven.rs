@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rohrpost_mutation::{Genre, Mutant, Place, RegionKind, SWITCH, Span, WovenText, weave_text};
+use rohrpost_mutation::{Genre, Mutant, Options, Place, RegionKind, SWITCH, Span, WovenText, weave_text};
 
 const PROGRAM: &str = r#"
 const LIMIT: i32 = 3 + 4;
@@ -178,7 +178,8 @@ fn what_needs_a_feature_that_is_off_is_absent() {
 }
 
 fn weave(mutants: &[(u32, &Mutant)]) -> WovenText {
-    weave_text(PROGRAM, mutants, &["odd".to_owned()]).expect("the program is Rust")
+    let options = Options { features_off: vec!["odd".to_owned()], const_functions: false };
+    weave_text(PROGRAM, mutants, &options).expect("the program is Rust")
 }
 
 fn numbered(mutants: &[Mutant]) -> Vec<(u32, &Mutant)> {
