@@ -71,6 +71,11 @@ fn configuration(options: &Broker) -> Result<BrokerConfig, Failure> {
         None => vec![Setting::new("listeners", format!("PLAINTEXT://{LISTEN}"), Origin::Program)],
     };
     if let Some(address) = &options.listen {
+        if !address.contains(':') {
+            return Err(Failure::start(format!(
+                "--listen {address}: the port is missing; expected HOST:PORT, for example {LISTEN}"
+            )));
+        }
         settings.push(Setting::new("listeners", format!("PLAINTEXT://{address}"), Origin::Flag("--listen")));
     }
     for setting in &options.settings {
@@ -78,6 +83,16 @@ fn configuration(options: &Broker) -> Result<BrokerConfig, Failure> {
         settings.push(Setting::new(key, value, Origin::Flag("-X")));
     }
     let mut config = BrokerConfig::from_settings(settings).map_err(|error| mistakes(&error))?;
+    // In a file a key may be meant for another program, or for a later version. Who types it means this one.
+    let slips: Vec<String> = config
+        .ignored
+        .iter()
+        .filter(|ignored| ignored.origin == Origin::Flag("-X") && ignored.reason.contains("did you mean"))
+        .map(|ignored| format!("-X {}: {}", ignored.key, ignored.reason.trim_start_matches("is ignored: ")))
+        .collect();
+    if !slips.is_empty() {
+        return Err(Failure::start(slips.join("\n")));
+    }
     if let Some(path) = &options.data_dir {
         config.log_dirs = vec![path.clone()];
     } else if config.log_dirs.is_empty() {

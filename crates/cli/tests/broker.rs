@@ -190,7 +190,9 @@ fn mistakes_of_a_file_are_told_at_once_with_file_line_key_and_range() {
     run(folder.path(), &["broker", "--config", "none.properties"])
         .expect_status(2)
         .expect_said("none.properties");
-    run(folder.path(), &["broker", "--listen", "nowhere"]).expect_status(2).expect_said("--listen: ");
+    run(folder.path(), &["broker", "--listen", "nowhere"])
+        .expect_status(2)
+        .expect_said("--listen nowhere: the port is missing");
     assert!(!folder.path().join("rohrpost-data").exists(), "nothing was started");
 }
 

@@ -9,7 +9,11 @@ use common::{Broker, run, run_with_input};
 #[test]
 fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
+        (
+            &["broker", "-X", "num.partitons=3"],
+            "-X num.partitons: Kafka has no such key; did you mean num.partitions?",
+        ),
         (&["produce"], "--topic"),
         (&["produce", "-t", "t", "--linger", "5"], "'-X linger.ms=VALUE'"),
         (&["produce", "-t", "t", "missing.txt"], "missing.txt"),
