@@ -29,6 +29,8 @@ pub struct SeenBatch {
 }
 
 impl SeenBatch {
+    const NONE: SeenBatch = SeenBatch { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: -1 };
+
     /// First sequence number; sequences go from 2147483647 to 0 (I7).
     pub fn first_sequence(&self) -> i32 {
         // I7
@@ -58,13 +60,12 @@ pub struct Producer {
 
 impl Producer {
     fn new(epoch: i16) -> Producer {
-        let none = SeenBatch { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: -1 };
         Producer {
             epoch,
             coordinator_epoch: -1,
             last_timestamp: -1,
             transaction_first_offset: None,
-            seen: [none; REMEMBERED],
+            seen: [SeenBatch::NONE; REMEMBERED],
             seen_len: 0,
         }
     }
@@ -90,6 +91,8 @@ impl Producer {
         // I5
         if self.epoch != epoch {
             self.epoch = epoch;
+            // In whole: two producers with the same batches are equal, whatever they have forgotten.
+            self.seen = [SeenBatch::NONE; REMEMBERED];
             self.seen_len = 0;
         }
     }
@@ -172,12 +175,10 @@ impl ProducerStates {
         Ok(None)
     }
 
-    /// Takes in a batch that is in the log. Nothing is checked: what is stored is the truth (I8).
+    /// Takes in a producer's batch of records that is in the log. Nothing is checked: what is stored is the truth (I8).
     pub(crate) fn update(&mut self, batch: &BatchHeader) {
         // I8, I10
-        if batch.producer_id < 0 || batch.attributes.is_control() {
-            return;
-        }
+        debug_assert!(batch.has_producer_id() && !batch.attributes.is_control(), "no producer's records");
         let producer =
             self.by_id.entry(batch.producer_id).or_insert_with(|| Producer::new(batch.producer_epoch));
         producer.enter_epoch(batch.producer_epoch);
@@ -384,6 +385,21 @@ mod tests {
     }
 
     #[test]
+    fn a_producer_whose_batches_are_forgotten_has_none_in_the_snapshot_either() {
+        // I5, I11
+        let mut states = ProducerStates::default();
+        states.update(&header(3, 0, 100, 4, true));
+        states.end_transaction(&marker(4, 104), 7);
+        let bytes = states.to_snapshot();
+        let mut last = Vec::new();
+        last.extend_from_slice(&(-1i32).to_be_bytes());
+        last.extend_from_slice(&(-1i64).to_be_bytes());
+        last.extend_from_slice(&0i32.to_be_bytes());
+        assert_eq!(bytes[20..36], last, "no sequence, no offset");
+        assert_eq!(ProducerStates::from_snapshot(&bytes), Some(states));
+    }
+
+    #[test]
     fn a_snapshot_that_is_not_whole_is_refused() {
         let mut states = ProducerStates::default();
         states.update(&header(3, 5, 100, 4, false));
@@ -426,6 +442,27 @@ mod tests {
         states.end_transaction(&marker(3, 104), 7);
         states.expire(i64::MAX, 1);
         assert!(states.get(42).is_none());
+    }
+
+    #[test]
+    fn a_producer_expires_when_it_was_silent_for_the_whole_time() {
+        // I9
+        let mut states = ProducerStates::default();
+        states.update(&header(3, 0, 100, 4, false));
+        let last_timestamp = states.get(42).unwrap().last_timestamp;
+        states.expire(last_timestamp + 999, 1000);
+        assert!(states.get(42).is_some());
+        states.expire(last_timestamp + 1000, 1000);
+        assert!(states.get(42).is_none());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "invariant 8")]
+    fn a_producer_that_is_ahead_of_the_log_is_noticed() {
+        let mut states = ProducerStates::default();
+        states.update(&header(3, 0, 100, 4, false));
+        states.assert_valid(42, 103);
     }
 
     #[test]

@@ -212,7 +212,13 @@ mod tests {
             read_unsigned_varlong(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]),
             Err(VarintError::TooLong)
         );
-        assert_eq!(read_varint(&[0xff; 4]), Err(VarintError::Cut));
-        assert_eq!(read_varint(&[0xff; 6]), Err(VarintError::TooLong));
+        for (len, error) in [(4, VarintError::Cut), (5, VarintError::TooLong), (6, VarintError::TooLong)] {
+            assert_eq!(read_varint(&[0xff; 6][..len]), Err(error), "{len}");
+        }
+        for (len, error) in [(9, VarintError::Cut), (10, VarintError::TooLong), (11, VarintError::TooLong)] {
+            assert_eq!(read_varlong(&[0x80; 11][..len]), Err(error), "{len}");
+        }
+        assert_eq!(VarintError::Cut.to_string(), "the bytes end within a variable-length integer");
+        assert_eq!(VarintError::TooLong.to_string(), "a variable-length integer is too long for its type");
     }
 }

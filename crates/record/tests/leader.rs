@@ -7,8 +7,8 @@ use common::{READS_ZSTD, case, cases, hex_of, id, int, unhex};
 use rohrpost_record::validate::REJECTED_MAX;
 use rohrpost_record::{
     Attributes, Batch, BatchBuilder, Codec, Compression, Compressor, HEADER_LEN, InvalidBatch, NO_HEADERS,
-    Stamp, TimestampType, ValidateRules, patch, reencode, set_max_timestamp_and_type, single_batch, stamp,
-    validate,
+    RecordError, Stamp, TimestampType, ValidateRules, patch, reencode, set_max_timestamp_and_type,
+    single_batch, stamp, validate,
 };
 use serde_json::Value;
 
@@ -214,6 +214,37 @@ fn the_mark_of_log_append_time_is_cleared_or_refused() {
     assert!(batch.is_crc_valid());
     assert_eq!(batch.header().attributes, Attributes::default());
     assert_eq!(answer(&batch_of(&[(-1, None)], mark), &create_time), "INVALID_TIMESTAMP");
+}
+
+/// L3: what a client and an operator read about a refused record
+#[test]
+fn a_refusal_says_which_record_and_what_is_wrong_with_it() {
+    let rules =
+        ValidateRules { now_ms: NOW, before_max_ms: 1000, after_max_ms: 500, ..ValidateRules::default() };
+    let texts = |batch: &[u8], rules: &ValidateRules| {
+        let error = check(batch, rules).expect_err("refused");
+        error.rejected().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let bad = batch_of(&[(NOW - 1001, None), (NOW + 501, None)], |_, _| {});
+    assert_eq!(
+        texts(&bad, &rules),
+        [
+            "timestamp 1750000058999 is further in the past than message.timestamp.before.max.ms allows",
+            "timestamp 1750000060501 is further in the future than message.timestamp.after.max.ms allows",
+        ]
+    );
+    let keyless = batch_of(&[(NOW, None)], |_, _| {});
+    let compacted = ValidateRules { compacted: true, ..rules };
+    assert_eq!(texts(&keyless, &compacted), ["a compacted topic takes no record without a key"]);
+    let marked = batch_of(&[(-1, None)], |_, batch| batch[22] |= 8);
+    assert_eq!(texts(&marked, &rules), ["a producer must not set the timestamp type to LogAppendTime"]);
+    // more records stated than there are
+    let short = batch_of(&[(NOW, None), (NOW, None)], |_, batch| {
+        batch[23..27].copy_from_slice(&4i32.to_be_bytes());
+        batch[57..61].copy_from_slice(&5i32.to_be_bytes());
+    });
+    let missing = InvalidBatch::Records { index: 2, error: RecordError::Missing { records: 3 } };
+    assert_eq!(check(&short, &rules), Err(missing));
 }
 
 /// CMP-4, REC-5, L2: the rows of the table that no vector has
