@@ -1,4 +1,4 @@
-//! Appending as a leader and as a follower, producer state, reading, rolling.
+//! Appending as a leader, producer state, reading, rolling.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,10 @@ use rohrpost_log::{
     AppendOrigin, Fault, FileStorage, LeaderChecks, Log, LogConfig, LogError, MemoryStorage, OpenMode,
     Storage, check_produce_shape, code,
 };
-use rohrpost_record::{Attributes, BatchBuilder, Codec, HEADER_LEN, NO_HEADERS, Stamp, stamp};
+use rohrpost_record::{
+    Attributes, Batch, BatchBuilder, Codec, Compression, Compressor, HEADER_LEN, NO_HEADERS, Stamp,
+    TimestampType, stamp,
+};
 
 fn small_segments(bytes: u32) -> LogConfig {
     LogConfig { segment_bytes: bytes, index_interval_bytes: 100, ..LogConfig::default() }
@@ -112,9 +115,23 @@ fn only_errors_of_records_and_producers_tell_the_log_start() {
 #[test]
 fn a_batch_larger_than_a_segment_is_refused() {
     // L10
-    let mut log = open_with(&MemoryStorage::new(), small_segments(200), options());
+    let size = batch(20).len() as u32;
+    let mut log = open_with(&MemoryStorage::new(), small_segments(size - 1), options());
     let error = append(&mut log, batch(20)).unwrap_err();
     assert_eq!(error.code, code::RECORD_LIST_TOO_LARGE);
+    log.set_config(small_segments(size));
+    append(&mut log, batch(20)).unwrap();
+}
+
+#[test]
+fn offsets_run_out_before_the_last_one() {
+    // L10
+    let last = rohrpost_log::OpenOptions { log_start: i64::MAX - 1, ..options() };
+    let mut log = open_with(&MemoryStorage::new(), LogConfig::default(), last);
+    assert_eq!(append(&mut log, batch(2)).unwrap_err().code, code::UNKNOWN_SERVER_ERROR);
+    assert_eq!(append(&mut log, batch(1)).unwrap().last_offset, i64::MAX - 1);
+    assert_eq!(append(&mut log, batch(1)).unwrap_err().code, code::UNKNOWN_SERVER_ERROR);
+    assert_eq!(log.log_end_offset(), i64::MAX);
 }
 
 #[test]
@@ -139,6 +156,19 @@ fn the_broker_itself_may_write_control_batches() {
     assert_eq!(error.code, code::INVALID_RECORD);
     let checks = LeaderChecks { origin: AppendOrigin::Broker, ..LeaderChecks::default() };
     log.append_as_leader(&mut bytes, 1, NOW, checks).unwrap();
+    assert_eq!(log.log_end_offset(), 1);
+    // its offsets and its count must agree all the same
+    for (at, field) in [(0, &1i64.to_be_bytes()[..]), (57, &0i32.to_be_bytes()), (23, &1i32.to_be_bytes())] {
+        let mut wrong = batch(1);
+        wrong[at..at + field.len()].copy_from_slice(field);
+        stamp(&mut wrong, [], Stamp::NONE);
+        let error = log.append_as_leader(&mut wrong, 1, NOW, checks).unwrap_err();
+        assert_eq!(error.code, code::INVALID_RECORD, "the field at {at}");
+    }
+    let mut flipped = batch(1);
+    *flipped.last_mut().unwrap() ^= 1;
+    let error = log.append_as_leader(&mut flipped, 1, NOW, checks).unwrap_err();
+    assert_eq!(error.code, code::CORRUPT_MESSAGE);
     assert_eq!(log.log_end_offset(), 1);
 }
 
@@ -211,22 +241,6 @@ fn sequences_wrap_within_a_batch_and_between_batches() {
 }
 
 #[test]
-fn a_follower_takes_sequences_as_they_come() {
-    // I8, I10
-    let mut leader = open(&MemoryStorage::new());
-    append(&mut leader, produced(0, 0, 2)).unwrap();
-    let mut follower = open(&MemoryStorage::new());
-    let mut gap = produced(0, 9, 1);
-    gap[12..16].copy_from_slice(&1i32.to_be_bytes());
-    gap[0..8].copy_from_slice(&2i64.to_be_bytes());
-    follower.append_as_follower(&content(&leader), 1, NOW).unwrap();
-    follower.append_as_follower(&gap, 1, NOW).unwrap();
-    assert_eq!(follower.log_end_offset(), 3);
-    let state: Vec<_> = follower.producer(10).unwrap().batches().iter().map(|b| b.last_sequence).collect();
-    assert_eq!(state, [1, 9]);
-}
-
-#[test]
 fn silent_producers_are_forgotten() {
     // I9
     let mut log = open(&MemoryStorage::new());
@@ -235,65 +249,6 @@ fn silent_producers_are_forgotten() {
     assert!(log.producer(10).is_some());
     log.expire_producers(NOW + 86_400_000, 86_400_000);
     assert!(log.producer(10).is_none());
-}
-
-#[test]
-fn a_follower_has_the_leaders_bytes_epochs_and_producers() {
-    // R22, I10
-    let mut leader = open(&MemoryStorage::new());
-    for epoch in 1..4 {
-        for i in 0..3 {
-            let mut bytes = produced(0, (epoch - 1) * 6 + i * 2, 2);
-            leader.append_as_leader(&mut bytes, epoch, NOW, LeaderChecks::default()).unwrap();
-        }
-    }
-    let mut follower = open(&MemoryStorage::new());
-    let info = follower.append_as_follower(&content(&leader), 3, NOW).unwrap();
-    assert_eq!((info.first_offset, info.last_offset), (0, 17));
-    assert_eq!(content(&follower), content(&leader));
-    assert_eq!(follower.epochs(), leader.epochs());
-    assert_eq!(follower.producer(10), leader.producer(10));
-}
-
-#[test]
-fn a_follower_drops_batches_of_a_later_leader_and_all_after_them() {
-    // R22
-    let mut leader = open(&MemoryStorage::new());
-    for epoch in [1, 2, 5] {
-        leader.append_as_leader(&mut batch(2), epoch, NOW, LeaderChecks::default()).unwrap();
-    }
-    let mut follower = open(&MemoryStorage::new());
-    follower.append_as_follower(&content(&leader), 2, NOW).unwrap();
-    assert_eq!(follower.log_end_offset(), 4);
-    let nothing = follower.append_as_follower(&content(&leader)[2..], 2, NOW);
-    assert!(nothing.is_err(), "not a batch boundary");
-}
-
-#[test]
-fn a_cut_last_batch_is_left_out_by_a_follower() {
-    // R22, F5
-    let mut leader = open(&MemoryStorage::new());
-    append(&mut leader, batch(2)).unwrap();
-    append(&mut leader, batch(2)).unwrap();
-    let bytes = content(&leader);
-    let mut follower = open(&MemoryStorage::new());
-    follower.append_as_follower(&bytes[..bytes.len() - 1], 1, NOW).unwrap();
-    assert_eq!(follower.log_end_offset(), 2);
-}
-
-#[test]
-fn an_empty_follower_may_begin_at_the_batch_that_holds_its_end() {
-    // R22
-    let mut leader = open(&MemoryStorage::new());
-    append(&mut leader, batch(10)).unwrap();
-    let bytes = content(&leader);
-    let start_at_4 = rohrpost_log::OpenOptions { log_start: 4, ..options() };
-    let mut follower = open_with(&MemoryStorage::new(), LogConfig::default(), start_at_4);
-    assert_eq!(follower.log_end_offset(), 4);
-    follower.append_as_follower(&bytes, 1, NOW).unwrap();
-    assert_eq!((follower.log_start_offset(), follower.log_end_offset()), (0, 10));
-    let again = follower.append_as_follower(&bytes, 1, NOW).unwrap_err();
-    assert_eq!(again.code(), code::UNKNOWN_SERVER_ERROR);
 }
 
 #[test]
@@ -712,6 +667,34 @@ fn a_topic_with_a_codec_stores_everything_in_it() {
 }
 
 #[test]
+fn a_batch_that_has_the_topics_codec_and_a_control_batch_are_stored_as_they_came() {
+    // L8, L6
+    let mut config = LogConfig::default();
+    config.set("compression.type", "gzip").unwrap();
+    let mut log = open_with(&MemoryStorage::new(), config, options());
+    // A record's attributes have no meaning, so compressing anew would lose them.
+    let mut plain = batch(3);
+    plain[HEADER_LEN + 1] = 0x7f;
+    let mut sent = plain[..HEADER_LEN].to_vec();
+    let gzip = Compression::new(Codec::Gzip, None).unwrap();
+    let records = plain.split_off(HEADER_LEN);
+    Compressor::new().compress(gzip, &mut std::iter::once(&records[..]), &mut sent, 1000).unwrap();
+    let length = sent.len() as i32 - 12;
+    sent[8..12].copy_from_slice(&length.to_be_bytes());
+    sent[21..23].copy_from_slice(&Attributes::new(Codec::Gzip, false).0.to_be_bytes());
+    stamp(&mut sent, [], Stamp::NONE);
+    append(&mut log, sent.clone()).unwrap();
+    assert_eq!(content(&log)[16..], sent[16..]);
+    let mut control = batch(1);
+    control[21..23].copy_from_slice(&Attributes::control(false).0.to_be_bytes());
+    stamp(&mut control, [], Stamp::NONE);
+    let checks = LeaderChecks { origin: AppendOrigin::Broker, ..LeaderChecks::default() };
+    log.append_as_leader(&mut control.clone(), 1, NOW, checks).unwrap();
+    let stored = log.read(3, 1 << 20, i64::MAX, true).unwrap().records;
+    assert_eq!(stored[16..], control[16..]);
+}
+
+#[test]
 fn after_compressing_anew_the_size_is_checked_again() {
     // L8
     let mut config = LogConfig { max_message_bytes: 1000, ..LogConfig::default() };
@@ -724,6 +707,7 @@ fn after_compressing_anew_the_size_is_checked_again() {
     let head = bytes.first_chunk_mut::<HEADER_LEN>().unwrap();
     builder.write_header(head, Codec::None, builder.records_len(), false);
     stamp(&mut bytes, [], Stamp::NONE);
+    let plain_len = bytes.len() as u32;
     append(&mut gzip, bytes).unwrap();
     let mut small = content(&gzip);
     small[0..8].fill(0);
@@ -731,8 +715,13 @@ fn after_compressing_anew_the_size_is_checked_again() {
     config.max_message_bytes = 500;
     let mut plain = open_with(&MemoryStorage::new(), config, options());
     assert!(small.len() < 500);
-    assert_eq!(append(&mut plain, small).unwrap_err().code, code::MESSAGE_TOO_LARGE);
+    assert_eq!(append(&mut plain, small.clone()).unwrap_err().code, code::MESSAGE_TOO_LARGE);
     assert_eq!(plain.size_bytes(), 0);
+    let exactly = LogConfig { max_message_bytes: plain_len, ..plain.config().clone() };
+    plain.set_config(LogConfig { max_message_bytes: plain_len - 1, ..exactly.clone() });
+    assert_eq!(append(&mut plain, small.clone()).unwrap_err().code, code::MESSAGE_TOO_LARGE);
+    plain.set_config(exactly);
+    append(&mut plain, small).unwrap();
 }
 
 #[test]
@@ -746,4 +735,29 @@ fn log_append_time_is_the_brokers_clock() {
     let bytes = content(&log);
     assert_eq!(batches(&bytes), [(0, 2)], "with a new checksum");
     assert_eq!(log.offset_for_timestamp(18).unwrap().unwrap().timestamp, NOW);
+}
+
+#[test]
+fn a_header_is_rewritten_if_its_time_or_the_kind_of_its_time_is_wrong() {
+    // L6
+    let stored = |log: &Log| {
+        let bytes = content(log);
+        assert_eq!(batches(&bytes).len(), 1, "with a new checksum");
+        let header = *Batch::parse(&bytes).unwrap().header();
+        (header.max_timestamp, header.attributes.timestamp_type())
+    };
+    // the time alone
+    let mut wrong = batch_with(2, 5, NOW - 1, Stamp::NONE);
+    wrong[35..43].copy_from_slice(&17i64.to_be_bytes());
+    stamp(&mut wrong, [], Stamp::NONE);
+    let mut log = open(&MemoryStorage::new());
+    let info = append(&mut log, wrong).unwrap();
+    assert_eq!((info.max_timestamp, info.log_append_time), (NOW, -1));
+    assert_eq!(stored(&log), (NOW, TimestampType::CreateTime));
+    // the kind alone: the record's time is the broker's by chance
+    let mut config = LogConfig::default();
+    config.set("message.timestamp.type", "LogAppendTime").unwrap();
+    let mut log = open_with(&MemoryStorage::new(), config, options());
+    append(&mut log, batch_with(1, 5, NOW, Stamp::NONE)).unwrap();
+    assert_eq!(stored(&log), (NOW, TimestampType::LogAppendTime));
 }

@@ -269,7 +269,8 @@ impl Log {
                 let roll = self.active().must_roll(len, last_offset, max_timestamp, &self.config, now_ms);
                 let new_epoch = header.partition_leader_epoch >= 0
                     && Some(header.partition_leader_epoch) != self.latest_epoch();
-                if next > first && (roll || new_epoch) {
+                // The first batch of a segment goes alone: before it is there, nothing would ever be too large or too old.
+                if next > first && (roll || new_epoch || self.active().size == 0) {
                     break;
                 }
                 if roll {
@@ -311,11 +312,8 @@ impl Log {
                     format!("the batch at offset {} has a wrong checksum", header.base_offset),
                 ));
             }
-            let in_order = header.base_offset >= next_offset
-                && header.last_offset_delta >= 0
-                && header.last_offset() >= header.base_offset
-                && header.next_offset() > 0;
-            if !in_order {
+            // The second: a delta below 0, or offsets beyond the last that there is.
+            if header.base_offset < next_offset || header.next_offset() <= header.base_offset {
                 return Err(unexpected(
                     code::UNKNOWN_SERVER_ERROR,
                     format!(
@@ -559,5 +557,27 @@ fn marker_of(batch: &Batch<'_>) -> Result<Option<i32>, &'static str> {
         // Leader change, snapshot header and footer, KRaft version and voters.
         2..=6 => Ok(None),
         _ => Err("a control record of an unknown type"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::LogConfig;
+    use crate::log::OpenOptions;
+    use crate::storage::{MemoryStorage, Storage};
+
+    #[test]
+    fn a_buffer_that_a_large_batch_has_left_is_given_up() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        storage.create_dir("t-0").unwrap();
+        let mut log = Log::open(storage, "t-0", LogConfig::default(), OpenOptions::default()).unwrap();
+        for (capacity, kept) in [(2 << 20, 2 << 20), ((2 << 20) + 1, 0)] {
+            log.scratch = Vec::with_capacity(capacity);
+            log.shrink_scratch();
+            assert_eq!(log.scratch.capacity(), kept);
+        }
     }
 }
