@@ -159,7 +159,7 @@ fn rises(entries: &[(i32, i64)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::MemoryStorage;
+    use crate::storage::{Fault, MemoryStorage};
 
     fn epochs(entries: &[(i32, i64)]) -> (MemoryStorage, LeaderEpochs) {
         let storage = MemoryStorage::new();
@@ -197,12 +197,21 @@ mod tests {
         assert_eq!(none.end_offset_for(0, 0), None);
     }
 
+    fn on_disk(storage: &MemoryStorage) -> Vec<(i32, i64)> {
+        let read = LeaderEpochs::open(Arc::new(storage.clone()), FILE.to_owned()).unwrap();
+        read.entries().to_vec()
+    }
+
     #[test]
     fn truncation_keeps_the_epochs_that_still_have_offsets() {
         // D27, D28
-        let (_, mut epochs) = epochs(&[(2, 10), (4, 20), (7, 30)]);
+        let (storage, mut epochs) = epochs(&[(2, 10), (4, 20), (7, 30)]);
+        storage.inject(Fault::FailWrite(1));
+        epochs.truncate_from_end(31).unwrap();
+        storage.clear_faults();
         epochs.truncate_from_end(30).unwrap();
         assert_eq!(epochs.entries(), [(2, 10), (4, 20)]);
+        assert_eq!(on_disk(&storage), [(2, 10), (4, 20)]);
         epochs.forget_before(15);
         assert_eq!(epochs.entries(), [(2, 15), (4, 20)]);
         epochs.forget_before(25);
@@ -214,16 +223,68 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_before_the_logs_start_is_forgotten_and_written_with_the_next_change() {
+        // D14
+        let (storage, mut epochs) = epochs(&[(2, 10), (4, 20), (7, 30)]);
+        storage.inject(Fault::FailWrite(1));
+        epochs.forget_before(9);
+        epochs.forget_before(10);
+        epochs.write_if_changed().unwrap();
+        storage.clear_faults();
+        epochs.forget_before(20);
+        assert_eq!(epochs.entries(), [(4, 20), (7, 30)]);
+        assert_eq!(on_disk(&storage), [(2, 10), (4, 20), (7, 30)]);
+        // what changes nothing more does not make it forgotten
+        epochs.forget_before(20);
+        epochs.write_if_changed().unwrap();
+        assert_eq!(on_disk(&storage), [(4, 20), (7, 30)]);
+    }
+
+    #[test]
+    fn after_recovery_the_batches_are_right_from_where_they_were_read() {
+        // D16, D18
+        let restored = |from, seen: &[(i32, i64)], log_start, log_end| {
+            let (storage, mut epochs) = self::epochs(&[(1, 0), (2, 10), (9, 20)]);
+            epochs.restore(from, seen, log_start, log_end).unwrap();
+            assert_eq!(on_disk(&storage), epochs.entries());
+            epochs.entries().to_vec()
+        };
+        assert_eq!(restored(20, &[(3, 20), (5, 25)], 0, 30), [(1, 0), (2, 10), (3, 20), (5, 25)]);
+        // the epoch goes on, or is none, or an old one
+        assert_eq!(restored(20, &[(2, 20), (-1, 25), (1, 28)], 0, 30), [(1, 0), (2, 10)]);
+        assert_eq!(restored(30, &[], 5, 20), [(1, 5), (2, 10)]);
+        assert_eq!(restored(0, &[(-1, 0), (4, 10), (6, 20)], 0, 20), [(4, 10)]);
+    }
+
+    #[test]
     fn an_epoch_that_contradicts_replaces_what_it_contradicts() {
-        let (_, mut epochs) = epochs(&[(2, 10), (4, 20), (7, 30)]);
-        epochs.assign(5, 20).unwrap();
-        assert_eq!(epochs.entries(), [(2, 10), (5, 20)]);
+        for (assigned, expected) in [
+            ((5, 20), &[(2, 10), (5, 20)][..]),
+            ((2, 15), &[(2, 15)]),
+            ((4, 25), &[(2, 10), (4, 25)]),
+            ((7, 30), &[(2, 10), (4, 20), (7, 30)]),
+            ((7, 29), &[(2, 10), (4, 20), (7, 29)]),
+            ((-1, 40), &[(2, 10), (4, 20), (7, 30)]),
+        ] {
+            let (_, mut epochs) = epochs(&[(2, 10), (4, 20), (7, 30)]);
+            epochs.assign(assigned.0, assigned.1).unwrap();
+            assert_eq!(epochs.entries(), expected, "{assigned:?}");
+        }
     }
 
     #[test]
     fn a_damaged_epoch_file_counts_as_absent() {
         // D16
-        for text in ["0\n1\n", "0\n2\n3 5\n2 9\n", "0\n1\nx 1\n", "\u{0}\u{0}"] {
+        for text in [
+            "0\n1\n",
+            "0\n2\n3 5\n2 9\n",
+            "0\n2\n3 5\n3 9\n",
+            "0\n2\n3 5\n4 5\n",
+            "0\n1\n-1 5\n",
+            "0\n1\n5 -1\n",
+            "0\n1\nx 1\n",
+            "\u{0}\u{0}",
+        ] {
             let storage = MemoryStorage::new();
             checkpoint::write_text(&storage, FILE, text).unwrap();
             let epochs = LeaderEpochs::open(Arc::new(storage), FILE.to_owned()).unwrap();

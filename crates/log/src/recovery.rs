@@ -274,10 +274,7 @@ fn recover(
             return Err(Stop::Bad);
         }
         next_offset = header.next_offset();
-        let epoch = header.partition_leader_epoch;
-        if epoch >= 0 && loaded.epochs.last().is_none_or(|(latest, _)| epoch > *latest) {
-            loaded.epochs.push((epoch, header.base_offset));
-        }
+        see_epoch(&mut loaded.epochs, header);
         segment.note(header, config.index_interval_bytes).map_err(Stop::Failed)
     })?;
     loaded.log_end = next_offset;
@@ -306,16 +303,16 @@ fn walk(
     let failed = |e| LogError::storage("reading", path, e);
     let mut window = Window { file, buffer: vec![0; PIECE.min(file_len) as usize], start: 0, len: 0 };
     let mut position = 0;
-    while file_len - position >= HEADER_LEN as u64 {
-        let Ok(header) = BatchHeader::parse(window.at(position, HEADER_LEN).map_err(failed)?) else { break };
+    // At the end of the file nothing is left that could be a header.
+    while let Ok(header) = BatchHeader::parse(window.at(position, HEADER_LEN).map_err(failed)?) {
         let total = header.total_len() as u64;
-        let fits = total <= file_len - position;
-        if !fits || header.last_offset_delta < 0 || header.base_offset < 0 || header.next_offset() <= 0 {
+        if header.base_offset < 0 || header.next_offset() <= header.base_offset {
             break;
         }
         let (mut crc, mut done) = (0, CRC_FROM);
         while done < total {
             let piece = window.at(position + done, (total - done).min(PIECE) as usize).map_err(failed)?;
+            // The file ends within the batch.
             if piece.is_empty() {
                 return Ok(position);
             }
@@ -385,15 +382,20 @@ fn restore_epochs(
         for segment in &segments.segments {
             let mut scan = segment.scan(0);
             while let Ok(Some(found)) = scan.next() {
-                let epoch = found.header.partition_leader_epoch;
-                if epoch >= 0 && seen.last().is_none_or(|(latest, _)| epoch > *latest) {
-                    seen.push((epoch, found.header.base_offset));
-                }
+                see_epoch(&mut seen, &found.header);
             }
         }
         return epochs.restore(0, &seen, log_start, log_end);
     }
     epochs.restore(segments.recovered.unwrap_or(log_end), &segments.epochs, log_start, log_end)
+}
+
+/// Leader epochs in the order of their first batches; -1 is none, and is left out by [`LeaderEpochs::restore`].
+fn see_epoch(seen: &mut Vec<(i32, i64)>, header: &BatchHeader) {
+    let epoch = header.partition_leader_epoch;
+    if seen.last().is_none_or(|(latest, _)| epoch > *latest) {
+        seen.push((epoch, header.base_offset));
+    }
 }
 
 pub(crate) struct LoadedProducers {
@@ -513,4 +515,31 @@ pub(crate) fn snapshots(storage: &dyn Storage, dir: &str) -> Result<Vec<i64>, Lo
 fn file_names(storage: &dyn Storage, dir: &str) -> Result<Vec<String>, LogError> {
     let entries = storage.list(dir).map_err(|e| LogError::storage("listing", dir, e))?;
     Ok(entries.into_iter().filter(|e| !e.is_dir).map(|e| e.name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{MemoryStorage, OpenMode};
+
+    #[test]
+    fn preallocated_space_is_zero_to_its_end_and_not_beyond() {
+        // D7
+        const LEN: u64 = 150_000;
+        let storage = MemoryStorage::new();
+        let file = storage.open("file", OpenMode::Create).unwrap();
+        file.set_len(LEN).unwrap();
+        for at in [9, LEN] {
+            file.write_at(at, &[7]).unwrap();
+        }
+        assert!(is_zero(&*file, 10, LEN) && is_zero(&*file, 10, 10));
+        assert!(!is_zero(&*file, 9, LEN) && !is_zero(&*file, 10, LEN + 1));
+        assert!(!is_zero(&*file, LEN, LEN + 2), "the file ends before");
+        for at in [10, 70_000, LEN - 1] {
+            file.write_at(at, &[1]).unwrap();
+            assert!(!is_zero(&*file, 10, LEN), "{at}");
+            file.write_at(at, &[0]).unwrap();
+        }
+        assert!(is_zero(&*file, 10, LEN));
+    }
 }

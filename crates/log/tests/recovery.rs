@@ -28,10 +28,14 @@ fn an_unclean_start_finds_the_same_log() {
     // D16, D19
     let storage = MemoryStorage::new();
     let (all, end) = filled(&storage);
-    let log = open_with(&storage, small(), OpenOptions { recovery_point: 7, ..options() });
-    assert_eq!((log.log_end_offset(), log.recovery_point()), (end, 7));
-    assert_eq!(content(&log), all);
-    drop(log);
+    let epochs = open_with(&storage, small(), clean()).epochs().to_vec();
+    assert_eq!(epochs.len(), 3);
+    for recovery_point in [0, 7] {
+        let log = open_with(&storage, small(), OpenOptions { recovery_point, ..options() });
+        assert_eq!((log.log_end_offset(), log.recovery_point()), (end, recovery_point));
+        assert_eq!(content(&log), all);
+        assert_eq!(log.epochs(), epochs);
+    }
     let beyond = OpenOptions { recovery_point: 10_000, ..options() };
     assert_eq!(open_with(&storage, small(), beyond).recovery_point(), end, "D19: bounded by the LEO");
 }
@@ -111,6 +115,99 @@ fn a_segment_that_lost_its_end_at_a_batch_boundary_leaves_no_gap() {
     let log = open_with(&storage, small(), OpenOptions { recovery_point: found[0].0, ..options() });
     assert_eq!(log.log_end_offset(), found[1].0);
     assert!(all.starts_with(&content(&log)));
+}
+
+/// Leaves one batch of the last segment but one, without an index, so that it is looked at in any case. Returns the bases of that
+/// segment and of the last.
+fn lose_part(storage: &MemoryStorage) -> (i64, i64) {
+    let (lost, next) = (base_from_end(storage, 1), base_from_end(storage, 0));
+    let first_len = rohrpost_record::Batch::parse(&read(storage, &path(lost, ".log"))).unwrap().bytes().len();
+    cut(storage, &path(lost, ".log"), first_len as u64);
+    storage.remove(&path(lost, ".index")).unwrap();
+    (lost, next)
+}
+
+#[test]
+fn a_gap_between_segments_stays_where_nothing_can_have_been_lost() {
+    // D16: compaction makes gaps, and neither a clean stop nor what lies below the recovery point loses a tail
+    let compact = LogConfig { compact: true, ..small() };
+    for (what, config, clean, synced) in [
+        ("compacted", compact, false, false),
+        ("a clean stop", small(), true, false),
+        ("below the recovery point", small(), false, true),
+    ] {
+        let storage = MemoryStorage::new();
+        let (_, end) = filled(&storage);
+        let (_, next) = lose_part(&storage);
+        let recovery_point = if synced { next } else { 0 };
+        let log = open_with(&storage, config, OpenOptions { clean, recovery_point, ..options() });
+        assert_eq!(log.log_end_offset(), end, "{what}");
+    }
+}
+
+#[test]
+fn a_gap_below_the_log_start_is_what_a_deletion_has_left() {
+    // D23: a crash in the middle of it
+    for above in [false, true] {
+        let storage = MemoryStorage::new();
+        let (_, end) = filled(&storage);
+        let (_, next) = lose_part(&storage);
+        let log_start = next - i64::from(above);
+        let log = open_with(&storage, small(), OpenOptions { log_start, ..options() });
+        assert_eq!(log.log_start_offset(), log_start);
+        assert_eq!(log.log_end_offset(), if above { log_start } else { end });
+    }
+}
+
+#[test]
+fn a_batch_that_ends_before_it_begins_ends_the_log() {
+    // D16: its checksum is right
+    for delta in [-1i32, -5] {
+        let storage = MemoryStorage::new();
+        let (_, end) = filled(&storage);
+        let mut wrong = batch(3);
+        wrong[0..8].copy_from_slice(&end.to_be_bytes());
+        wrong[23..27].copy_from_slice(&delta.to_be_bytes());
+        rohrpost_record::stamp(&mut wrong, [], Stamp::NONE);
+        let last = path(base_from_end(&storage, 0), ".log");
+        let size = read(&storage, &last).len();
+        write(&storage, &last, size as u64, &wrong);
+        assert_eq!(open_with(&storage, small(), options()).log_end_offset(), end);
+        assert_eq!(read(&storage, &last).len(), size, "cut");
+    }
+}
+
+#[test]
+fn an_offset_too_far_from_the_segments_base_ends_the_log() {
+    // D16, D5: an index has 32 bits for it
+    for (beyond, taken) in [(0, true), (1, false)] {
+        let storage = MemoryStorage::new();
+        let mut log = open_with(&storage, small(), OpenOptions { log_start: 5, ..options() });
+        append(&mut log, batch(1)).unwrap();
+        log.close().unwrap();
+        let far = 5 + i64::from(u32::MAX) + beyond;
+        let mut bytes = batch(1);
+        bytes[0..8].copy_from_slice(&far.to_be_bytes());
+        let size = read(&storage, &path(5, ".log")).len() as u64;
+        write(&storage, &path(5, ".log"), size, &bytes);
+        let log = open_with(&storage, small(), OpenOptions { log_start: 5, ..options() });
+        assert_eq!(log.log_end_offset(), if taken { far + 1 } else { 6 });
+    }
+}
+
+#[test]
+fn a_batch_longer_than_the_buffer_is_checked_in_whole() {
+    // D16
+    let storage = MemoryStorage::new();
+    let mut log = open(&storage);
+    append(&mut log, batch_with(1, 900_000, NOW - 1000, Stamp::NONE)).unwrap();
+    append(&mut log, batch(1)).unwrap();
+    drop(log);
+    assert_eq!(open(&storage).log_end_offset(), 2);
+    let file = path(0, ".log");
+    let byte = read(&storage, &file)[800_000];
+    write(&storage, &file, 800_000, &[byte ^ 1]);
+    assert_eq!(open(&storage).log_end_offset(), 0);
 }
 
 #[test]
@@ -197,6 +294,45 @@ fn leftovers_are_removed_and_a_swap_is_completed() {
 }
 
 #[test]
+fn a_swap_takes_the_place_of_all_segments_in_its_range() {
+    // D17
+    let storage = MemoryStorage::new();
+    let (all, _) = filled(&storage);
+    let bases: Vec<i64> = (0..3).map(|n| base_from_end(&storage, logs(&storage) - 1 - n)).collect();
+    let (first, second) = (read(&storage, &path(bases[0], ".log")), read(&storage, &path(bases[1], ".log")));
+    // of two segments two batches are left
+    let head = rohrpost_record::Batch::parse(&first).unwrap().bytes();
+    let tail = rohrpost_record::Batches::new(&second).last().unwrap().unwrap().bytes();
+    write(&storage, &path(bases[0], ".log.swap"), 0, &[head, tail].concat());
+    write(&storage, &path(bases[2], ".log.cleaned"), 0, b"x");
+    let log = open_with(&storage, small(), clean());
+    let kept = &all[first.len() + second.len()..];
+    assert!(content(&log) == [head, tail, kept].concat());
+    assert!(!files(&storage).iter().any(|name| name.starts_with(&format!("{:020}", bases[1]))));
+}
+
+#[test]
+fn an_empty_swap_leaves_nothing_of_the_segment_it_replaces() {
+    // D17
+    let storage = MemoryStorage::new();
+    let one = LogConfig { segment_bytes: batch(1).len() as u32, ..LogConfig::default() };
+    let mut log = open_with(&storage, one.clone(), options());
+    for _ in 0..3 {
+        append(&mut log, batch(1)).unwrap();
+    }
+    log.close().unwrap();
+    assert_eq!(read(&storage, &path(1, ".timeindex")).len(), 12);
+    write(&storage, &path(1, ".log.swap"), 0, b"");
+    let log = open_with(&storage, one, clean());
+    assert_eq!(batches(&content(&log)), [(0, 1), (2, 1)]);
+    assert_eq!(read(&storage, &path(1, ".timeindex")).len(), 0);
+}
+
+fn logs(storage: &MemoryStorage) -> usize {
+    files(storage).iter().filter(|name| name.ends_with(".log")).count()
+}
+
+#[test]
 fn a_lost_or_damaged_epoch_file_is_rebuilt_from_the_batches() {
     // D16
     for clean_start in [false, true] {
@@ -242,6 +378,38 @@ fn a_log_that_ends_below_its_start_begins_anew_there() {
 }
 
 #[test]
+fn a_log_that_ends_at_its_start_keeps_its_files() {
+    // D18
+    let storage = MemoryStorage::new();
+    let (all, end) = filled(&storage);
+    let log = open_with(&storage, small(), OpenOptions { log_start: end, ..clean() });
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (end, end));
+    assert_eq!(log.size_bytes(), all.len() as u64);
+}
+
+#[test]
+fn a_clean_start_writes_nothing() {
+    // D15, I11: the snapshot is there
+    let storage = MemoryStorage::new();
+    let (_, end) = filled(&storage);
+    storage.inject(Fault::FailWrite(1));
+    assert_eq!(open_with(&storage, small(), clean()).log_end_offset(), end);
+}
+
+#[test]
+fn what_had_to_be_recovered_is_not_taken_for_synced() {
+    // D19
+    let storage = MemoryStorage::new();
+    filled(&storage);
+    storage.remove(&path(base_from_end(&storage, 0), ".index")).unwrap();
+    let point = OpenOptions { recovery_point: 7, ..clean() };
+    assert_eq!(open_with(&storage, small(), point).recovery_point(), 7);
+    // nor is an empty log after a crash
+    let empty = OpenOptions { log_start: 50, recovery_point: 7, ..options() };
+    assert_eq!(open_with(&MemoryStorage::new(), small(), empty).recovery_point(), 7);
+}
+
+#[test]
 fn the_checkpointed_log_start_holds() {
     // D18
     let storage = MemoryStorage::new();
@@ -250,83 +418,6 @@ fn the_checkpointed_log_start_holds() {
     assert_eq!((log.log_start_offset(), log.log_start_checkpoint()), (30, Some(30)));
     assert!(log.read(29, 1, i64::MAX, true).is_err());
     assert_eq!(log.epochs()[0].1, 30, "invariant 2: the first epoch starts at the log start");
-}
-
-#[test]
-fn snapshots_without_a_segment_are_removed() {
-    // D18
-    let storage = MemoryStorage::new();
-    let (_, end) = filled(&storage);
-    for stray in [3, end + 9] {
-        let good = read(&storage, &path(end, ".snapshot"));
-        write(&storage, &path(stray, ".snapshot"), 0, &good);
-    }
-    open_with(&storage, small(), clean());
-    let left: Vec<_> = files(&storage).into_iter().filter(|n| n.ends_with(".snapshot")).collect();
-    assert!(!left.contains(&format!("{:020}.snapshot", 3)));
-    assert!(!left.contains(&format!("{:020}.snapshot", end + 9)));
-    assert!(left.contains(&format!("{end:020}.snapshot")));
-}
-
-#[test]
-fn duplicates_are_known_after_a_clean_stop_and_after_a_kill() {
-    // I10, I11
-    for clean_stop in [true, false] {
-        let storage = MemoryStorage::new();
-        let mut log = open_with(&storage, small(), options());
-        for i in 0..20 {
-            append(&mut log, produced(4, i * 3, 3)).unwrap();
-        }
-        let before = log.producer(10).unwrap().clone();
-        if clean_stop {
-            log.close().unwrap();
-        } else {
-            storage.kill();
-        }
-        let mut log = open_with(&storage, small(), OpenOptions { clean: clean_stop, ..options() });
-        assert_eq!(log.producer(10).unwrap().epoch, before.epoch);
-        assert_eq!(log.producer(10).unwrap().batches().last(), before.batches().last());
-        let again = append(&mut log, produced(4, 57, 3)).unwrap();
-        assert!(again.duplicate);
-        assert_eq!(again.first_offset, 57);
-        append(&mut log, produced(4, 60, 1)).unwrap();
-    }
-}
-
-#[test]
-fn all_five_batches_are_known_again_if_they_lie_in_the_last_segment() {
-    // I11, "Rohrpost may replay the last segment"
-    let storage = MemoryStorage::new();
-    let mut log = open(&storage);
-    for i in 0..7 {
-        append(&mut log, produced(4, i * 3, 3)).unwrap();
-    }
-    let before = log.producer(10).unwrap().clone();
-    log.close().unwrap();
-    assert_eq!(read(&storage, &path(21, ".snapshot")).len(), 10 + 46, "one batch per producer");
-    let log = open_with(&storage, LogConfig::default(), clean());
-    assert_eq!(log.producer(10), Some(&before));
-}
-
-#[test]
-fn a_damaged_snapshot_is_replaced_by_the_batches() {
-    // I11, D16
-    let storage = MemoryStorage::new();
-    let (_, end) = filled(&storage);
-    let states = |log: &Log| {
-        let mut all: Vec<_> =
-            log.producers().map(|(id, p)| (id, p.epoch, p.batches().last().copied())).collect();
-        all.sort_by_key(|(id, ..)| *id);
-        all
-    };
-    let before = states(&open_with(&storage, small(), clean()));
-    assert_eq!(before.len(), 2);
-    for name in files(&storage).into_iter().filter(|n| n.ends_with(".snapshot")) {
-        let file = format!("{DIR}/{name}");
-        let bytes = read(&storage, &file);
-        write(&storage, &file, bytes.len() as u64 - 1, &[bytes[bytes.len() - 1] ^ 1]);
-    }
-    assert_eq!(states(&open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() })), before);
 }
 
 #[test]
