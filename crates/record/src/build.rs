@@ -433,6 +433,27 @@ const fn short_varint(value: u64) -> (u64, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read::Raw;
+
+    #[test]
+    fn an_open_batch_has_no_place_in_a_log_and_no_producer() {
+        let mut builder = BatchBuilder::new();
+        builder.append(&mut [0; 64], 7, None, Some(b"v"), NO_HEADERS);
+        let header = builder.header(Attributes::new(Codec::None, false), 9);
+        assert_eq!((header.base_offset, header.partition_leader_epoch, header.crc), (0, -1, 0));
+        assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (-1, -1, -1));
+        assert_eq!((header.batch_length, header.records_count, header.last_offset_delta), (58, 1, 0));
+    }
+
+    #[test]
+    fn headers_may_be_borrowed() {
+        let own = [Header { key: b"h", value: Some(b"v") }, Header { key: b"n", value: None }];
+        let borrowed: Vec<&Header<'_>> = own.iter().collect();
+        let (mut one, mut other) = ([0; 64], [0; 64]);
+        let len = BatchBuilder::new().append(&mut one, 7, None, None, &own);
+        assert_eq!(BatchBuilder::new().append(&mut other, 7, None, None, &borrowed), len);
+        assert_eq!(one, other);
+    }
 
     /// REC-2
     #[test]
@@ -478,12 +499,17 @@ mod tests {
             let headers = &headers[..n_headers];
             for value in [None, Some(&value[..len])] {
                 for count in [0, 1, 63, 64, 4095, 4096, 8191, 8192] {
-                    for delta in [0, 63, 64, -64, -65, 4095, 4096, 1 << 40] {
+                    for delta in [0, 63, 64, -64, -65, 4095, 4096, 8192, 1 << 40] {
                         let long = BatchBuilder { count, base_timestamp: 1 << 41, ..BatchBuilder::new() };
                         let (mut long, mut short) = (long, long);
                         let timestamp = (1 << 41) + delta;
                         let (mut expected, mut out) = ([0; 8600], [0xff; 8600]);
                         let size = long.append(&mut expected, timestamp, key, value, headers);
+                        let (read, used) = Raw::read(&expected[..size]).expect("a record");
+                        assert_eq!((used, read.key, read.value), (size, key, value));
+                        assert_eq!(read.headers.collect::<Vec<_>>(), headers);
+                        let delta = if count == 0 { 0 } else { delta };
+                        assert_eq!((read.timestamp_delta, read.offset_delta), (delta, count as i32));
                         let payload = PayloadLen::of(key, value, headers);
                         let mut append = |room| {
                             short.try_append(&mut out[..room], timestamp, payload, key, value, headers)

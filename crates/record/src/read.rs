@@ -481,3 +481,173 @@ impl std::error::Error for RecordError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::BatchBuilder;
+    use crate::header::{Attributes, Stamp, stamp};
+
+    /// A batch whose header says this, with these bytes as its records.
+    fn batch_of(records_count: i32, codec: Codec, payload: &[u8]) -> Vec<u8> {
+        let header = BatchBuilder::new().header(Attributes::new(codec, false), payload.len());
+        let header = BatchHeader { records_count, last_offset_delta: records_count - 1, ..header };
+        let mut bytes = vec![0; HEADER_LEN];
+        header.write(bytes.first_chunk_mut().expect("61 bytes"));
+        bytes.extend_from_slice(payload);
+        stamp(&mut bytes, [], Stamp::NONE);
+        bytes
+    }
+
+    /// A record without key and value, with this at its end: the number of headers, and headers.
+    fn record_with(headers: &[u8]) -> Vec<u8> {
+        let body = [&[0, 0, 0, 1, 1], headers].concat();
+        [&[body.len() as u8 * 2], &body[..]].concat()
+    }
+
+    fn error_of(record: &[u8]) -> RecordError {
+        Raw::read(record).map(|_| ()).expect_err("no record")
+    }
+
+    /// REC-7
+    #[test]
+    fn headers_fill_the_rest_of_their_record_exactly() {
+        // the shortest there is: an empty name, and null
+        let record = record_with(&[4, 0, 1, 2, b'h', 0]);
+        let (raw, used) = Raw::read(&record).expect("a record");
+        assert_eq!((used, raw.size), (record.len(), record.len() - 1));
+        let mut headers = raw.headers;
+        assert_eq!((headers.len(), headers.size_hint()), (2, (2, Some(2))));
+        assert_eq!(headers.next(), Some(Header { key: b"", value: None }));
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers.next(), Some(Header { key: b"h", value: Some(b"") }));
+        assert_eq!((headers.next(), headers.len()), (None, 0));
+        let shortest = record_with(&[4, 0, 1, 0, 1]);
+        assert_eq!(Raw::read(&shortest).expect("a record").0.headers.count(), 2);
+
+        let length = |part, length| RecordError::Length { part, length };
+        assert_eq!(error_of(&record_with(&[0, 7])), RecordError::Leftover { bytes: 1 });
+        assert_eq!(error_of(&record_with(&[2, 0, 1, 7])), RecordError::Leftover { bytes: 1 });
+        // more than two bytes each could be, none at all, fewer than none
+        assert_eq!(error_of(&record_with(&[4, 0, 1, 0])), length(Part::HeaderCount, 2));
+        assert_eq!(error_of(&record_with(&[2])), length(Part::HeaderCount, 1));
+        assert_eq!(error_of(&record_with(&[1])), length(Part::HeaderCount, -1));
+        // null, and a length that is no length
+        assert_eq!(error_of(&record_with(&[2, 1, 1])), length(Part::HeaderKey, -1));
+        assert_eq!(error_of(&record_with(&[2, 3, 1])), length(Part::HeaderKey, -2));
+        assert_eq!(error_of(&record_with(&[2, 0, 2])), length(Part::HeaderValue, 1));
+    }
+
+    /// REC-7
+    #[test]
+    fn a_record_is_as_long_as_it_says() {
+        let length = |length| RecordError::Length { part: Part::Length, length };
+        assert_eq!(error_of(&[]), RecordError::Varint { part: Part::Length, error: VarintError::Cut });
+        assert_eq!(error_of(&[0]), length(0));
+        assert_eq!(error_of(&[1]), length(-1));
+        assert_eq!(error_of(&[14, 0, 0, 0, 1, 1, 0]), length(7));
+        let (raw, used) = Raw::read(&[12, 0, 0, 0, 1, 1, 0, 9]).expect("a record, and a byte behind it");
+        assert_eq!((raw.size, used), (6, 7));
+    }
+
+    /// REC-7, and the empty batches that compaction leaves
+    #[test]
+    fn an_empty_batch_is_not_decompressed_and_an_impossible_count_is_refused() {
+        let mut scratch = Vec::new();
+        let mut plain = |count, codec, payload: &[u8]| {
+            let bytes = batch_of(count, codec, payload);
+            let batch = Batch::parse(&bytes).expect("a batch");
+            batch.plain_records(&mut scratch, 100).map(<[u8]>::len)
+        };
+        assert_eq!(plain(0, Codec::None, &[]), Ok(0));
+        assert_eq!(plain(0, Codec::Gzip, &[]), Ok(0));
+        assert_eq!(plain(-1, Codec::None, &[]), Err(RecordError::Count { stated: -1 }));
+        // nothing, where records are stated; something that is no stream, where none are
+        assert!(matches!(plain(1, Codec::Gzip, &[]), Err(RecordError::Decompress(_))));
+        assert!(matches!(plain(0, Codec::Gzip, &[7; 9]), Err(RecordError::Decompress(_))));
+    }
+
+    /// REC-7
+    #[test]
+    fn records_end_with_the_first_error() {
+        let record = record_with(&[0]);
+        let bytes = batch_of(3, Codec::None, &[&record[..], &[0xff]].concat());
+        let batch = Batch::parse(&bytes).expect("a batch");
+        let mut unused = Vec::new();
+        let mut records = batch.records(&mut unused, 0).expect("plain");
+        assert_eq!(records.left(), 3);
+        assert!(matches!(records.next(), Some(Ok(_))));
+        assert_eq!(records.left(), 2);
+        assert!(matches!(records.next(), Some(Err(RecordError::Varint { part: Part::Length, .. }))));
+        assert_eq!((records.left(), records.next()), (0, None));
+
+        let ends = |count, payload: &[u8]| {
+            let bytes = batch_of(count, Codec::None, payload);
+            let batch = Batch::parse(&bytes).expect("a batch");
+            let all: Vec<_> = Records::new(batch.header(), payload).collect();
+            (all.len(), all.into_iter().find_map(Result::err))
+        };
+        assert_eq!(ends(2, &record), (2, Some(RecordError::Missing { records: 1 })));
+        assert_eq!(ends(1, &[&record[..], &[1, 2]].concat()), (2, Some(RecordError::Trailing { bytes: 2 })));
+        assert_eq!(ends(1, &record), (1, None));
+    }
+
+    #[test]
+    fn batches_end_at_a_cut_one_and_at_the_first_that_is_none() {
+        let one = batch_of(0, Codec::None, &[]);
+        let cut = [&one[..], &one[..20]].concat();
+        let mut batches = Batches::new(&cut);
+        assert_eq!(batches.by_ref().map(|b| b.expect("a batch").bytes().len()).collect::<Vec<_>>(), [61]);
+        assert_eq!(batches.remaining(), &one[..20]);
+        let mut wrong = [&one[..], &one[..], &one[..]].concat();
+        wrong[61 + 16] = 3;
+        let mut batches = Batches::new(&wrong);
+        assert!(batches.next().is_some_and(|b| b.is_ok()));
+        assert!(matches!(batches.next(), Some(Err(BatchError::Magic { magic: 3 }))));
+        assert!(batches.next().is_none(), "nothing behind it is believed");
+        assert_eq!(batches.remaining().len(), 122);
+    }
+
+    #[test]
+    fn errors_say_which_part_and_what_it_says() {
+        use std::error::Error as _;
+        let decompress = DecompressError::TooLarge { codec: Codec::Gzip, limit: 9 };
+        let texts = [
+            (RecordError::Codec { id: 6 }, "there is no compression codec 6".to_owned()),
+            (
+                RecordError::Decompress(decompress.clone()),
+                format!("the records do not decompress: {decompress}"),
+            ),
+            (RecordError::Count { stated: -1 }, "a batch cannot have -1 records".to_owned()),
+            (
+                RecordError::Missing { records: 2 },
+                "the batch ends 2 records before the stated count".to_owned(),
+            ),
+            (RecordError::Trailing { bytes: 4 }, "4 bytes follow the last record".to_owned()),
+            (
+                RecordError::Length { part: Part::Key, length: -7 },
+                "key length -7 does not fit the record".to_owned(),
+            ),
+            (RecordError::Leftover { bytes: 3 }, "3 bytes follow the last header of a record".to_owned()),
+        ];
+        for (error, text) in texts {
+            assert_eq!(error.to_string(), text);
+            assert_eq!(error.source().is_some(), matches!(error, RecordError::Decompress(_)), "{text}");
+        }
+        let parts = [
+            (Part::Length, "record length"),
+            (Part::TimestampDelta, "timestamp delta"),
+            (Part::OffsetDelta, "offset delta"),
+            (Part::Key, "key length"),
+            (Part::Value, "value length"),
+            (Part::HeaderCount, "header count"),
+            (Part::HeaderKey, "header key length"),
+            (Part::HeaderValue, "header value length"),
+        ];
+        for (part, name) in parts {
+            let error = RecordError::Varint { part, error: VarintError::Cut };
+            assert_eq!(error.to_string(), format!("{name}: the bytes end within a variable-length integer"));
+            assert!(error.source().is_some());
+        }
+    }
+}
