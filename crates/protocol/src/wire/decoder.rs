@@ -162,3 +162,80 @@ impl<'a> Decoder<'a> {
         self.behind
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varint_has_32_bits_in_at_most_five_bytes() {
+        let read = |bytes: &[u8]| {
+            let mut input = Decoder::new(bytes);
+            let value = input.unsigned_varint().map_err(|error| (error.kind().clone(), error.offset()));
+            value.map(|value| (value, input.position()))
+        };
+        for (bytes, value, used) in [
+            (&[0, 9][..], 0, 1),
+            (&[0x7f, 9], 127, 1),
+            (&[0x80, 1], 128, 2),
+            (&[0xff, 0x7f], 16383, 2),
+            (&[0x80, 0x80, 1, 9], 16384, 3),
+            (&[0x80, 0x80, 0x80, 0x80, 0x08], 1 << 31, 5),
+            (&[0xff, 0xff, 0xff, 0xff, 0x0f], u32::MAX, 5),
+            // longer than it need be
+            (&[0x80, 0], 0, 2),
+        ] {
+            assert_eq!(read(bytes), Ok((value, used)), "{bytes:x?}");
+        }
+        for bytes in [[0xff, 0xff, 0xff, 0xff, 0x10, 0], [0x80, 0x80, 0x80, 0x80, 0x80, 0]] {
+            assert_eq!(read(&bytes), Err((DecodeErrorKind::VarintTooLong, 0)), "{bytes:x?}");
+        }
+        for len in 0..5 {
+            let missing = DecodeErrorKind::BytesMissing { wanted: len + 1, left: len };
+            assert_eq!(read(&[0x80; 4][..len]), Err((missing, 0)));
+        }
+    }
+
+    #[test]
+    fn the_position_counts_from_the_first_byte_within_a_tagged_field_too() {
+        let mut input = Decoder::new(&[1, 2, 3, 4, 5, 6]);
+        assert_eq!((input.position(), input.remaining(), input.behind()), (0, 6, 0));
+        assert_eq!(input.array(), Ok([1]));
+        let behind = input.behind();
+        let outer = input.open(3).expect("three bytes");
+        assert_eq!((input.position(), input.rest(), input.behind()), (1, &[2, 3, 4][..], 2));
+        assert_eq!(input.take(2), Ok(&[2, 3][..]));
+        assert_eq!((input.position(), input.remaining()), (3, 1));
+        let inner_behind = input.behind();
+        let inner_outer = input.open(1).expect("one byte");
+        assert_eq!((input.position(), input.behind()), (3, 2));
+        let left = input.close(inner_outer, inner_behind).expect_err("a byte is left");
+        assert_eq!((left.kind(), left.offset()), (&DecodeErrorKind::BytesLeft { count: 1 }, 3));
+        assert_eq!(input.take(1), Ok(&[4][..]));
+        let beyond = input.take(1).expect_err("the field has ended");
+        assert_eq!(beyond.kind(), &DecodeErrorKind::BytesMissing { wanted: 1, left: 0 });
+        assert_eq!(beyond.offset(), 4);
+        assert_eq!(input.close(inner_outer, inner_behind), Ok(()));
+        assert_eq!(input.close(outer, behind), Ok(()));
+        assert_eq!((input.position(), input.rest(), input.behind()), (4, &[5, 6][..], 0));
+        let missing = input.array::<3>().expect_err("two are left");
+        assert_eq!(missing.kind(), &DecodeErrorKind::BytesMissing { wanted: 3, left: 2 });
+        assert_eq!(input.array(), Ok([5, 6]));
+        assert_eq!(input.finish(), Ok(()));
+    }
+
+    #[test]
+    fn memory_is_paid_from_four_times_the_input_and_64_kib() {
+        // CON-9
+        assert_eq!(Decoder::new(&[0; 100]).budget(), 65_936);
+        let mut input = Decoder::new(&[]).with_budget(100);
+        assert_eq!(input.vec_for::<u64>(10).expect("80 bytes").capacity(), 10);
+        assert_eq!(input.budget(), 20);
+        let over = input.vec_for::<u64>(3).expect_err("24 bytes");
+        assert_eq!(over.kind(), &DecodeErrorKind::OverBudget { wanted: 24, left: 20 });
+        assert_eq!(input.pay(20), Ok(()));
+        assert_eq!(input.budget(), 0);
+        assert!(input.pay(1).is_err());
+        assert!(input.vec_for::<u64>(usize::MAX).is_err());
+    }
+}

@@ -101,3 +101,36 @@ impl Sink for Encoder {
         self.gaps.push(Gap { at: self.bytes.len(), len });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_count_what_lies_elsewhere() {
+        let mut out = Encoder::with_capacity(10);
+        assert!(out.is_empty());
+        let mut length = Length::default();
+        let put = |sink: &mut dyn FnMut(&[u8], usize)| {
+            sink(&[1, 2], 0);
+            sink(&[], 5);
+            sink(&[3], 7);
+        };
+        put(&mut |bytes, gap| {
+            out.put(bytes);
+            length.put(bytes);
+            if gap > 0 {
+                out.gap(gap);
+                length.gap(gap);
+            }
+        });
+        assert_eq!((out.bytes(), out.len(), out.is_empty()), (&[1, 2, 3][..], 15, false));
+        assert_eq!(out.gaps(), [Gap { at: 2, len: 5 }, Gap { at: 3, len: 7 }]);
+        assert_eq!((length, length.total()), (Length { here: 3, elsewhere: 12 }, 15));
+        assert_eq!(out.clone().into_parts(), (vec![1, 2, 3], out.gaps().to_vec()));
+        // nothing here, and something elsewhere
+        let mut gap = Encoder::new();
+        gap.gap(4);
+        assert_eq!((gap.len(), gap.is_empty()), (4, false));
+    }
+}

@@ -240,3 +240,71 @@ impl fmt::Display for EncodeErrorKind {
 
 impl std::error::Error for DecodeError {}
 impl std::error::Error for EncodeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_innermost_field() {
+        let error = DecodeError::new(DecodeErrorKind::Null, 7);
+        assert_eq!(
+            error.to_string(),
+            "message: is null, which it may not be in this version (after 7 bytes)"
+        );
+        let error = error.within("Inner", "name").within("Outer", "parts");
+        assert_eq!(
+            error.to_string(),
+            "Inner.name: is null, which it may not be in this version (after 7 bytes)"
+        );
+        assert_eq!((error.kind(), error.offset()), (&DecodeErrorKind::Null, 7));
+        let error =
+            EncodeError::from(EncodeErrorKind::Null { version: 2 }).within("Inner", "").within("O", "p");
+        assert_eq!(error.to_string(), "Inner: is null, which it may not be in version 2");
+        assert_eq!(error.kind(), &EncodeErrorKind::Null { version: 2 });
+        let error = EncodeError::not_in_version("Inner", "name", 3).within("Outer", "parts");
+        assert!(error.to_string().starts_with("Inner.name: has a value, and version 3 "), "{error}");
+    }
+
+    #[test]
+    fn every_reason_says_what_was_found() {
+        use DecodeErrorKind as D;
+        use EncodeErrorKind as E;
+        let decoding = [
+            (D::BytesMissing { wanted: 4, left: 3 }, "needs 4 bytes, 3 are left"),
+            (D::CountBeyondInput { count: 9 }, "announces 9 elements, more than the rest can hold"),
+            (D::NegativeLength(-2), "has the length -2"),
+            (D::TooLong { len: 40_000 }, "is a string of 40000 bytes; 32767 is the limit"),
+            (D::Null, "is null, which it may not be in this version"),
+            (D::NotUtf8, "is not UTF-8"),
+            (D::VarintTooLong, "has a varint of more than 32 bits"),
+            (D::TagNotRising { tag: 5 }, "has tag 5 after the same or a higher tag"),
+            (D::BytesLeft { count: 2 }, "leaves 2 bytes unread"),
+            (
+                D::OverBudget { wanted: 10, left: 8 },
+                "would take 10 bytes of memory; for input of this length 8 are left",
+            ),
+            (D::UnsupportedVersion(-1), "has no version -1"),
+            (D::UnknownRecord { frame: 1, record_type: 99 }, "is unknown: frame version 1, record type 99"),
+        ];
+        for (kind, text) in decoding {
+            assert_eq!(kind.to_string(), text);
+        }
+        let encoding = [
+            (E::UnsupportedVersion { version: 9 }, "has no version 9"),
+            (
+                E::NotInVersion { version: 1 },
+                "has a value, and version 1 does not have the field: leave it at its default",
+            ),
+            (E::Null { version: 0 }, "is null, which it may not be in version 0"),
+            (E::TooLong { len: 40_000, max: 32_767 }, "has length 40000; the wire can carry 32767"),
+            (
+                E::TagIsKnown { tag: 1 },
+                "holds tag 1, which this version knows; it was read in another version",
+            ),
+        ];
+        for (kind, text) in encoding {
+            assert_eq!(kind.to_string(), text);
+        }
+    }
+}

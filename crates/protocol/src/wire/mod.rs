@@ -214,3 +214,104 @@ enum LenWidth {
     I16,
     I32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Context = Context { version: 3, flexible: false };
+    const COMPACT: Context = Context { version: 3, flexible: true };
+
+    #[test]
+    fn a_field_that_never_became_compact_keeps_its_version() {
+        assert_eq!(COMPACT.not_flexible(), OLD);
+        assert_eq!(OLD.not_flexible(), OLD);
+    }
+
+    #[test]
+    fn varints_are_written_as_they_are_read() {
+        for (value, bytes) in [
+            (0, &[0][..]),
+            (0x7f, &[0x7f]),
+            (0x80, &[0x80, 1]),
+            (300, &[0xac, 2]),
+            (16383, &[0xff, 0x7f]),
+            (16384, &[0x80, 0x80, 1]),
+            (u32::MAX, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ] {
+            let mut out = Encoder::new();
+            assert_eq!(put_count(&mut out, value as usize), Ok(()));
+            assert_eq!(out.bytes(), bytes);
+        }
+        let max = u32::MAX as usize;
+        let error = put_count(&mut Encoder::new(), max + 1).expect_err("a bit too many");
+        assert_eq!(error.kind(), &EncodeErrorKind::TooLong { len: max + 1, max });
+    }
+
+    #[test]
+    fn lengths_have_the_width_of_their_type_and_its_limit() {
+        let written = |len, width, cx| {
+            let mut out = Encoder::new();
+            put_len(&mut out, len, width, cx).map(|()| out.into_parts().0).map_err(|e| e.kind().clone())
+        };
+        let nulls = |width, cx| {
+            let mut out = Encoder::new();
+            put_null_len(&mut out, width, cx);
+            out.into_parts().0
+        };
+        for (width, max, limit_old, limit_compact) in [
+            (LenWidth::I16, 32_767, &[0x7f, 0xff][..], &[0x80, 0x80, 2][..]),
+            (LenWidth::I32, 0x7fff_fffe, &[0x7f, 0xff, 0xff, 0xfe], &[0xff, 0xff, 0xff, 0xff, 7]),
+        ] {
+            assert_eq!(written(max, width, OLD), Ok(limit_old.to_vec()));
+            assert_eq!(written(max, width, COMPACT), Ok(limit_compact.to_vec()));
+            for cx in [OLD, COMPACT] {
+                assert_eq!(written(max + 1, width, cx), Err(EncodeErrorKind::TooLong { len: max + 1, max }));
+                assert_eq!(min_len_len(width, cx), nulls(width, cx).len());
+                assert_eq!(take_len(&mut Decoder::new(&nulls(width, cx)), width, cx), Ok(None));
+            }
+            assert_eq!(take_len(&mut Decoder::new(limit_old), width, OLD), Ok(Some(max)));
+            assert_eq!(take_len(&mut Decoder::new(limit_compact), width, COMPACT), Ok(Some(max)));
+        }
+        assert_eq!(written(0, LenWidth::I16, COMPACT), Ok(vec![1]), "0 is null");
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused() {
+        let taken = |bytes: &[u8], width, cx| {
+            take_len_not_null(&mut Decoder::new(bytes), width, cx).map_err(|error| error.kind().clone())
+        };
+        assert_eq!(taken(&[0, 2], LenWidth::I16, OLD), Ok(2));
+        assert_eq!(taken(&[0xff, 0xff], LenWidth::I16, OLD), Err(DecodeErrorKind::Null));
+        assert_eq!(taken(&[0xff, 0xfe], LenWidth::I16, OLD), Err(DecodeErrorKind::NegativeLength(-2)));
+        assert_eq!(
+            taken(&[0x80, 0, 0, 0], LenWidth::I32, OLD),
+            Err(DecodeErrorKind::NegativeLength(-1 << 31))
+        );
+        // a compact string of 32768 bytes; bytes may be as long
+        let long = [0x81, 0x80, 2];
+        assert_eq!(taken(&long, LenWidth::I16, COMPACT), Err(DecodeErrorKind::TooLong { len: 32_768 }));
+        assert_eq!(taken(&long, LenWidth::I32, COMPACT), Ok(32_768));
+    }
+
+    #[test]
+    fn a_field_is_null_in_some_versions_only() {
+        let put = |value: Option<&str>, nullable| {
+            let mut out = Encoder::new();
+            put_option(&value, &mut out, OLD, nullable).map(|()| out.into_parts().0)
+        };
+        assert_eq!(put(Some("a"), false), Ok(vec![0, 1, b'a']));
+        assert_eq!(put(Some("a"), true), put(Some("a"), false));
+        assert_eq!(put(None, true), Ok(vec![0xff, 0xff]));
+        assert_eq!(put(None, false), Err(EncodeErrorKind::Null { version: 3 }.into()));
+        let take = |bytes: &'static [u8], nullable| {
+            take_option::<&str>(&mut Decoder::new(bytes), OLD, nullable).map_err(|e| e.kind().clone())
+        };
+        for nullable in [true, false] {
+            assert_eq!(take(&[0, 1, b'a'], nullable), Ok(Some("a")));
+        }
+        assert_eq!(take(&[0xff, 0xff], true), Ok(None));
+        assert_eq!(take(&[0xff, 0xff], false), Err(DecodeErrorKind::Null));
+        assert!(differs(&1, &2) && !differs(&1, &1));
+    }
+}

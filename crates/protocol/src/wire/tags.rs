@@ -190,3 +190,92 @@ impl<'a> TagReader<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Encoder;
+
+    fn kept(numbers: &[u32]) -> UnknownTags {
+        let tags = numbers.iter().map(|&number| UnknownTag { number, bytes: [number as u8].into() });
+        UnknownTags(Some(Box::new(tags.collect())))
+    }
+
+    #[test]
+    fn kept_fields_are_counted_and_shown() {
+        assert_eq!((UnknownTags::NONE.len(), UnknownTags::NONE.is_empty()), (0, true));
+        assert!(UnknownTags::NONE.writer().is_empty());
+        assert_eq!(UnknownTags::NONE.refuse_if_any("M", 0), Ok(()));
+        let tags = kept(&[3, 8]);
+        assert_eq!((tags.len(), tags.is_empty()), (2, false));
+        assert_eq!(tags.iter().collect::<Vec<_>>(), [(3, &[3][..]), (8, &[8])]);
+        assert_eq!(format!("{tags:?}"), "{3: [3], 8: [8]}");
+        let refused = tags.refuse_if_any("M", 0).expect_err("version 0 cannot carry them");
+        assert_eq!(refused, EncodeError::not_in_version("M", "unknown_tags", 0));
+    }
+
+    #[test]
+    fn kept_fields_go_below_and_above_the_known_ones() {
+        let tags = kept(&[3, 8, 300]);
+        let (mut out, mut writer) = (Encoder::new(), tags.writer());
+        assert_eq!((writer.len(), writer.is_empty()), (3, false));
+        assert_eq!(writer.put_below(0, &mut out, "M"), Ok(()));
+        assert_eq!((writer.len(), out.len()), (3, 0));
+        assert_eq!(writer.put_below(7, &mut out, "M"), Ok(()));
+        assert_eq!((writer.len(), out.bytes()), (2, &[3, 1, 3][..]));
+        let error = writer.put_below(8, &mut out, "M").expect_err("8 is known");
+        assert_eq!(error.kind(), &EncodeErrorKind::TagIsKnown { tag: 8 });
+        writer.put_rest(&mut out);
+        assert_eq!(out.bytes(), [3, 1, 3, 8, 1, 8, 0xac, 2, 1, 44]);
+    }
+
+    #[test]
+    fn a_field_that_nobody_knows_is_passed_over() {
+        let bytes = [3, 0, 2, 9, 9, 1, 0, 5, 1, 7, 0xaa];
+        let mut input = Decoder::new(&bytes);
+        let mut section = TagReader::start(&mut input).expect("three fields");
+        let mut tags = UnknownTags::NONE;
+        assert_eq!(section.open(&mut input), Ok(Some(0)));
+        section.skip(&mut input);
+        assert_eq!((input.remaining(), input.position()), (0, 5));
+        assert_eq!(section.close(&mut input), Ok(()));
+        assert_eq!(section.open(&mut input), Ok(Some(1)));
+        assert_eq!(section.keep(&mut input, &mut tags), Ok(()));
+        assert_eq!(section.close(&mut input), Ok(()));
+        assert_eq!(section.open(&mut input), Ok(Some(5)));
+        assert_eq!(section.keep(&mut input, &mut tags), Ok(()));
+        assert_eq!(section.close(&mut input), Ok(()));
+        assert_eq!(section.open(&mut input), Ok(None));
+        assert_eq!((input.rest(), tags), (&[0xaa][..], UnknownTags::NONE));
+    }
+
+    #[test]
+    fn a_section_announces_no_more_fields_than_the_input_can_hold() {
+        // CON-9: each takes two bytes
+        assert!(TagReader::start(&mut Decoder::new(&[2, 0, 0, 1, 0])).is_ok());
+        let error =
+            TagReader::start(&mut Decoder::new(&[2, 0, 0, 1])).err().expect("three bytes for two fields");
+        assert_eq!(error.kind(), &DecodeErrorKind::CountBeyondInput { count: 2 });
+    }
+
+    #[test]
+    fn kept_fields_are_paid_for_with_all_that_they_take() {
+        // CON-9
+        let bytes = [2, 0, 2, 9, 9, 1, 3, 7, 7, 7];
+        let needed = size_of::<Vec<UnknownTag>>() + 2 * size_of::<UnknownTag>() + 5;
+        for (budget, enough) in [(needed, true), (needed - 1, false)] {
+            let mut input = Decoder::new(&bytes).keep_unknown_tags(true).with_budget(budget);
+            let mut section = TagReader::start(&mut input).expect("two fields");
+            let mut tags = UnknownTags::NONE;
+            let mut read = || {
+                while section.open(&mut input)?.is_some() {
+                    section.keep(&mut input, &mut tags)?;
+                    section.close(&mut input)?;
+                }
+                Ok::<_, DecodeError>(input.budget())
+            };
+            assert_eq!(read().ok(), enough.then_some(0));
+            assert_eq!(tags.len(), if enough { 2 } else { 1 });
+        }
+    }
+}

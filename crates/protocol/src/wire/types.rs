@@ -300,3 +300,101 @@ macro_rules! array {
 array!(T => Vec<T>, |values| values);
 // two words instead of three: for arrays that stand in large numbers in one message
 array!(T => Box<[T]>, Vec::into_boxed_slice);
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+    use crate::wire::Encoder;
+
+    const OLD: Context = Context { version: 0, flexible: false };
+    const COMPACT: Context = Context { version: 9, flexible: true };
+
+    fn written<'a, T: Wire<'a>>(value: &T, cx: Context) -> Vec<u8> {
+        let mut out = Encoder::new();
+        value.put(&mut out, cx).unwrap_or_else(|error| panic!("{error}"));
+        out.into_parts().0
+    }
+
+    #[test]
+    fn records_are_here_or_elsewhere() {
+        let (here, elsewhere) = (Records::from(&b"abc"[..]), Records::Elsewhere { len: 5 });
+        assert_eq!((here.len(), here.is_empty(), here.bytes()), (3, false, Some(&b"abc"[..])));
+        assert_eq!((elsewhere.len(), elsewhere.is_empty(), elsewhere.bytes()), (5, false, None));
+        assert!(Records::default().is_empty() && Records::Elsewhere { len: 0 }.is_empty());
+        assert_eq!(written(&here, OLD), [0, 0, 0, 3, b'a', b'b', b'c']);
+        assert_eq!(written(&elsewhere, COMPACT), [6], "its bytes are the caller's");
+    }
+
+    /// A value, its bytes, and those of null: in the old and in the compact encoding.
+    fn assert_wire<T>(value: T, bytes: [&'static [u8]; 2], null: [&'static [u8]; 2])
+    where
+        T: Nullable<'static> + PartialEq + Debug,
+    {
+        let value = Some(value);
+        for (cx, bytes, null) in [(OLD, bytes[0], null[0]), (COMPACT, bytes[1], null[1])] {
+            assert_eq!((T::min_len(cx), T::min_len_or_null(cx)), (null.len(), null.len()));
+            assert_eq!(written(&value, cx), bytes);
+            assert_eq!(written(&None::<T>, cx), null);
+            assert_eq!(Wire::take(&mut Decoder::new(bytes), cx).as_ref(), Ok(&value));
+            assert_eq!(T::take(&mut Decoder::new(bytes), cx).ok(), value);
+            assert_eq!(T::take_nullable(&mut Decoder::new(null), cx), Ok(None));
+            let error = T::take(&mut Decoder::new(null), cx).expect_err("no null here");
+            assert_eq!(error.kind(), &DecodeErrorKind::Null);
+        }
+    }
+
+    #[test]
+    fn null_is_neither_empty_nor_a_value_in_both_encodings() {
+        let long_null: [&[u8]; 2] = [&[0xff; 4], &[0]];
+        assert_wire("ab", [&[0, 2, b'a', b'b'], &[3, b'a', b'b']], [&[0xff; 2], &[0]]);
+        assert_wire("", [&[0, 0], &[1]], [&[0xff; 2], &[0]]);
+        assert_wire(&[7_u8][..], [&[0, 0, 0, 1, 7], &[2, 7]], long_null);
+        assert_wire(&[][..], [&[0; 4], &[1]], long_null);
+        assert_wire(Records::Bytes(&[7]), [&[0, 0, 0, 1, 7], &[2, 7]], long_null);
+        assert_wire(vec![5_i16, -1], [&[0, 0, 0, 2, 0, 5, 0xff, 0xff], &[3, 0, 5, 0xff, 0xff]], long_null);
+        assert_wire(Vec::<i16>::new(), [&[0; 4], &[1]], long_null);
+        assert_wire(Box::from([true, false]), [&[0, 0, 0, 2, 1, 0], &[3, 1, 0]], long_null);
+        let uuids = vec![Uuid([3; 16])];
+        assert_wire(
+            uuids,
+            [
+                &[0, 0, 0, 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3],
+                &[2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3],
+            ],
+            long_null,
+        );
+        assert_wire(vec![ErrorCode(35)], [&[0, 0, 0, 1, 0, 35], &[2, 0, 35]], long_null);
+    }
+
+    #[test]
+    fn a_count_is_held_against_the_bytes_that_its_elements_take_at_least() {
+        // CON-9: the first of each fits exactly, the second is a byte short
+        fn check<T: Wire<'static> + Debug>(element: usize) {
+            assert_eq!((T::min_len(OLD), T::min_len(COMPACT)), (element, element));
+            let bytes: &'static [u8] = &[0; 40];
+            let mut input = Decoder::new(&bytes[..2 * element]);
+            assert_eq!(take_elements::<T>(&mut input, 2, OLD).map(|v| v.len()), Ok(2));
+            assert_eq!(input.remaining(), 0);
+            let mut short = Decoder::new(&bytes[..2 * element - 1]);
+            let error = take_elements::<T>(&mut short, 2, OLD).expect_err("a byte is missing");
+            assert_eq!(error.kind(), &DecodeErrorKind::CountBeyondInput { count: 2 });
+        }
+        check::<i8>(1);
+        check::<i16>(2);
+        check::<u16>(2);
+        check::<i32>(4);
+        check::<i64>(8);
+        check::<f64>(8);
+        check::<bool>(1);
+        check::<Uuid>(16);
+        check::<ErrorCode>(2);
+    }
+
+    #[test]
+    fn a_string_that_is_not_utf_8_is_refused_where_it_begins() {
+        let error = <&str>::take(&mut Decoder::new(&[0, 2, 0xc3, 0x28]), OLD).expect_err("no UTF-8");
+        assert_eq!((error.kind(), error.offset()), (&DecodeErrorKind::NotUtf8, 2));
+    }
+}
