@@ -160,6 +160,68 @@ mod tests {
         assert!(reader.buffer.capacity() <= 2 * READ_LEN);
     }
 
+    /// The buffer's length after each read of as much as there is room for.
+    fn lens_while_reading(reader: &mut FrameReader, mut bytes: &[u8]) -> Vec<usize> {
+        let mut lens = Vec::new();
+        while !bytes.is_empty() {
+            let n = reader.space().len().min(bytes.len());
+            feed(reader, &bytes[..n]);
+            lens.push(reader.buffer.len());
+            bytes = &bytes[n..];
+        }
+        lens
+    }
+
+    #[test]
+    fn the_buffer_doubles_until_it_holds_the_frame_and_remembers_the_frame_before() {
+        // CON-9
+        let mut reader = FrameReader::new(1 << 20);
+        let bytes = frame(&vec![1; 99_996]);
+        assert_eq!(lens_while_reading(&mut reader, &bytes), [16_384, 32_768, 65_536, 100_000]);
+        assert_eq!(reader.next_frame().unwrap().unwrap().len(), 99_996);
+        assert_eq!(lens_while_reading(&mut reader, &bytes), [16_384, 100_000]);
+    }
+
+    #[test]
+    fn the_buffer_grows_when_too_little_room_is_left_for_a_read() {
+        let room_left = |frame_len: usize, filled: usize| {
+            let mut reader = FrameReader::new(1 << 20);
+            feed(&mut reader, &frame(&vec![1; frame_len - SIZE_LEN])[..filled]);
+            assert_eq!(reader.buffer.len(), READ_LEN);
+            reader.space().len()
+        };
+        // enough for one more read, and a byte less
+        assert_eq!(room_left(100_000, READ_LEN - READ_LEN_MIN), READ_LEN_MIN);
+        assert!(room_left(100_000, READ_LEN - READ_LEN_MIN + 1) >= READ_LEN - 1);
+        // little, and all that the frame still takes; a byte less than that
+        assert_eq!(room_left(READ_LEN, READ_LEN - 10), 10);
+        assert_eq!(room_left(READ_LEN + 1, READ_LEN - 10), READ_LEN);
+    }
+
+    #[test]
+    fn the_buffer_of_a_small_frame_is_kept_and_so_is_what_follows_a_large_one() {
+        let mut reader = FrameReader::new(1 << 20);
+        feed(&mut reader, &frame(&[7; 100]));
+        assert!(reader.next_frame().unwrap().is_some());
+        assert_eq!(reader.buffer.len(), READ_LEN - 104);
+        let large = frame(&vec![1; KEEP_LEN]);
+        feed(&mut reader, &[&large[..], &frame(b"next")].concat());
+        assert_eq!(reader.next_frame().unwrap().unwrap().len(), KEEP_LEN);
+        assert_eq!(&reader.next_frame().unwrap().unwrap()[..], b"next");
+        // just as long as is kept, with a buffer beyond it
+        let mut reader = FrameReader::new(1 << 20);
+        let bytes = frame(&vec![1; KEEP_LEN - SIZE_LEN]);
+        let mut from = 0;
+        for to in [KEEP_LEN / 2 - 1000, KEEP_LEN - 2500, KEEP_LEN] {
+            feed(&mut reader, &bytes[from..to]);
+            from = to;
+        }
+        let beyond = reader.buffer.len() - KEEP_LEN;
+        assert!(beyond > 0);
+        assert!(reader.next_frame().unwrap().is_some());
+        assert_eq!(reader.buffer.len(), beyond);
+    }
+
     proptest! {
         #[test]
         fn any_split_of_the_stream_gives_the_same_frames(

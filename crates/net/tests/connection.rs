@@ -443,6 +443,7 @@ fn a_throttled_connection_takes_no_request_until_then_and_the_moment_never_moves
     rig.sleep(99);
     assert!(rig.send(1).is_err());
     rig.sleep(1);
+    assert_ne!(rig.connection.deadline_ms(), Some(rig.now_ms), "it is over, and no timer is needed for it");
     assert!(rig.send(1).is_ok());
 }
 
@@ -592,6 +593,113 @@ fn a_name_without_addresses_is_an_error_that_names_it() {
     assert_eq!(rig.with(|c, cx| c.handle_resolved(Ok(Vec::new()), cx)), Step::None);
     let (reason, _) = rig.disconnected();
     assert_eq!(reason.to_string(), "cannot resolve the name 'kafka': it has no addresses");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_an_error_with_the_resolvers_words() {
+    // CON-4
+    let mut rig = Rig::to("kafka", NetConfig::default());
+    assert_eq!(rig.with(|c, cx| c.connect(cx)), Step::Resolve);
+    assert_eq!(rig.with(|c, cx| c.handle_resolved(Err("no such host".into()), cx)), Step::None);
+    let (reason, _) = rig.disconnected();
+    assert_eq!(reason.to_string(), "cannot resolve the name 'kafka': no such host");
+    assert_eq!(rig.connection.state(), NodeState::BackingOff);
+}
+
+#[test]
+fn a_timer_that_comes_early_ends_nothing() {
+    // CON-3, SND-4
+    let mut rig = Rig::to("kafka", NetConfig::default());
+    assert_eq!(rig.with(|c, cx| c.connect(cx)), Step::Resolve);
+    rig.sleep(1);
+    assert_eq!(rig.connection.state(), NodeState::Resolving);
+    let found = vec!["10.0.0.1:9092".parse().unwrap()];
+    assert!(matches!(rig.with(|c, cx| c.handle_resolved(Ok(found), cx)), Step::Connect(_)));
+    rig.sleep(1);
+    assert_eq!(rig.connection.state(), NodeState::Connecting);
+    rig.with(|c, cx| c.handle_connected(cx));
+    rig.sleep(1);
+    assert_eq!(rig.connection.state(), NodeState::Handshaking);
+    let asked = rig.written();
+    rig.receive(&versions_response(asked.version, asked.correlation_id, 0, &APIS));
+    rig.sleep(1);
+    assert_eq!(rig.connection.state(), NodeState::Ready);
+    assert!(matches!(rig.take_events()[..], [Event::Ready { node: 7 }]));
+}
+
+#[test]
+fn there_is_something_to_write_until_all_is_written() {
+    let mut rig = Rig::new(NetConfig::default());
+    assert!(!rig.connection.wants_write());
+    rig.connect_tcp();
+    let len = rig.outgoing().len();
+    assert!(rig.connection.wants_write());
+    rig.write(len - 1);
+    assert!(rig.connection.wants_write());
+    let mut rig = Rig::new(NetConfig::default());
+    rig.connect_tcp();
+    let asked = rig.written();
+    assert!(!rig.connection.wants_write());
+    rig.receive(&versions_response(asked.version, asked.correlation_id, 0, &APIS));
+    assert!(!rig.connection.wants_write());
+    rig.send(1).unwrap();
+    assert!(rig.connection.wants_write());
+    rig.write(9);
+    assert!(rig.connection.wants_write());
+    rig.write(1);
+    assert!(!rig.connection.wants_write());
+}
+
+#[test]
+fn traffic_counts_requests_answers_and_bytes_once() {
+    let mut rig = Rig::new(NetConfig::default());
+    rig.connect_tcp();
+    let asked_len = rig.outgoing().len() as u64;
+    let asked = rig.written();
+    let versions = versions_response(asked.version, asked.correlation_id, 0, &APIS);
+    rig.receive(&versions);
+    let traffic = rig.connection.take_traffic();
+    assert_eq!((traffic.requests, traffic.responses), (1, 1));
+    assert_eq!(
+        (traffic.request_bytes, traffic.largest_request, traffic.bytes_out),
+        (asked_len, asked_len, asked_len)
+    );
+    assert_eq!(traffic.bytes_in, versions.len() as u64);
+    let ids = [rig.send(1).unwrap(), rig.send(2).unwrap()];
+    rig.write(13);
+    rig.write(7);
+    let answers: Vec<u8> = ids.iter().flat_map(|id| response(*id, b"body")).collect();
+    rig.receive(&answers[..5]);
+    rig.receive(&answers[5..]);
+    let traffic = rig.connection.take_traffic();
+    assert_eq!((traffic.requests, traffic.responses), (2, 2));
+    assert_eq!((traffic.request_bytes, traffic.largest_request, traffic.bytes_out), (20, 10, 20));
+    assert_eq!(traffic.bytes_in, answers.len() as u64);
+    assert_eq!(rig.connection.take_traffic().bytes_in, 0, "taken");
+}
+
+#[test]
+fn the_load_puts_ready_connections_before_those_that_connect_and_those_that_may() {
+    // MET-10
+    let mut rig = Rig::new(NetConfig { max_in_flight: 2, ..NetConfig::default() });
+    let load = |rig: &Rig| rig.connection.load(rig.now_ms);
+    assert_eq!((load(&rig), rig.connection.last_attempt_ms()), (Some((2, 0)), None));
+    let began_ms = rig.now_ms;
+    assert!(matches!(rig.with(|c, cx| c.connect(cx)), Step::Connect(_)));
+    assert_eq!((load(&rig), rig.connection.last_attempt_ms()), (Some((1, 0)), Some(began_ms)));
+    rig.with(|c, cx| c.handle_connected(cx));
+    assert_eq!(load(&rig), Some((1, 0)));
+    let asked = rig.written();
+    rig.receive(&versions_response(asked.version, asked.correlation_id, 0, &APIS));
+    assert_eq!(load(&rig), Some((0, 0)));
+    rig.send(1).unwrap();
+    assert_eq!(load(&rig), Some((0, 1)));
+    rig.send(2).unwrap();
+    assert_eq!(load(&rig), None, "busy");
+    rig.with(|c, cx| c.close(Disconnect::Closed, cx));
+    assert_eq!(load(&rig), None, "backing off");
+    rig.sleep(1000);
+    assert_eq!(load(&rig), Some((2, began_ms + 1)));
 }
 
 #[test]
