@@ -447,6 +447,7 @@ impl Completion {
     }
 
     /// From here on the outcome can be seen, and is counted. `None`: there was one.
+    #[inline]
     fn show(&self, result: BatchResult, before_close: MutexGuard<'_, Option<Counts>>) -> Option<Ending> {
         debug_assert!(self.split.get().is_none(), "the parts of a split batch have the outcomes");
         let ending = (&result).into();
@@ -460,6 +461,7 @@ impl Completion {
     }
 
     /// Tells those that wait for the outcome.
+    #[inline]
     fn announce(self: &sync::Arc<Self>, ending: Ending) {
         let (ledger, records) = (self.partition.ledger(), self.records());
         // CMPL-1: futures first, then callbacks.
