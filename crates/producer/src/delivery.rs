@@ -466,11 +466,12 @@ impl Completion {
         let (ledger, records) = (self.partition.ledger(), self.records());
         // CMPL-1: futures first, then callbacks.
         let woken = self.wakers.lock().close();
-        let callbacks = std::mem::take(&mut *self.callbacks.lock());
+        let callbacks = self.callbacks.lock().take_all();
         if matches!(ending, Ending::NotWritten | Ending::Unknown) {
             // A handle dropped at this very moment may be missed or counted twice; the number feeds a warning.
             let handles = self.handles() as u64;
-            let unseen = records.saturating_sub(callbacks.callers() as u64);
+            let callers = callbacks.as_ref().map_or(0, Callbacks::callers);
+            let unseen = records.saturating_sub(callers as u64);
             let unseen = match &self.orphans {
                 None => unseen.saturating_sub(handles),
                 Some(orphans) => orphans.claim(unseen), // not every handle has come here yet
@@ -480,10 +481,10 @@ impl Completion {
         if rules::every(Rule::EveryWaiter, 20) {
             ledger.wake(woken);
         }
-        if callbacks.entries.is_empty() {
+        let Some(callbacks) = callbacks.filter(|callbacks| !callbacks.entries.is_empty()) else {
             ledger.close_batch(self.generation, ending, records);
             return;
-        }
+        };
         ledger.wake_held(); // a callback may take its time
         callbacks.hand_on();
         ledger.outlet.tell(self, callbacks, ending, records);

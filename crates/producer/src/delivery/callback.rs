@@ -88,6 +88,12 @@ impl Callbacks {
         self.entries.push((callback, place));
     }
 
+    /// All there are. `None`, which is the rule and costs nothing, if there are none and nothing was charged for them.
+    #[inline]
+    pub(super) fn take_all(&mut self) -> Option<Callbacks> {
+        (!self.entries.is_empty() || !self.charges.is_empty()).then(|| std::mem::take(self))
+    }
+
     /// Records whose caller hears of the outcome in a callback.
     pub(super) fn callers(&self) -> usize {
         self.callers
