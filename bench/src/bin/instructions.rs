@@ -13,7 +13,9 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use rohrpost::measured::Rig;
-use rohrpost::{Delivery, Record};
+use rohrpost::{
+    Choice, Delivery, Partitioner, Record, SerializeError, Serializer, Target, TopicView, TypedTopic, Unit,
+};
 use rohrpost_record::{ValidateRules, single_batch, validate};
 
 const PARTITIONS: usize = 6;
@@ -35,9 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for round in 0..WARM_UP_ROUNDS + ROUNDS {
         run.is_counted = round >= WARM_UP_ROUNDS;
         run.append_round();
+        run.custom_round();
     }
-    run.rig.deliver_all();
-    run.deliveries.clear();
     // the first batch of each partition has one record more than the following ones: the one that closes it
     run.fill(1);
     for round in 0..WARM_UP_ROUNDS + ROUNDS {
@@ -54,6 +55,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The sender's side is the rig's; this is the application's.
 struct Run {
     rig: Rig,
+    /// A producer with a partitioner of the application's own.
+    custom: Rig,
+    typed: TypedTopic<Unit, Written>,
     area: &'static [u8],
     at: usize,
     size: usize,
@@ -69,8 +73,11 @@ impl Run {
     fn new(size: usize) -> Result<Run, Box<dyn Error>> {
         let mut area = vec![0; AREA_BYTES];
         fastrand::Rng::with_seed(1).fill(&mut area);
+        let rig = Rig::new(PARTITIONS);
         let mut run = Run {
-            rig: Rig::new(PARTITIONS),
+            typed: rig.topic().clone().value(Written),
+            rig,
+            custom: Rig::with_partitioner(PARTITIONS, ByValue),
             area: area.leak(),
             at: 0,
             size,
@@ -93,7 +100,7 @@ impl Run {
         Ok(run)
     }
 
-    /// As an application sends: through the handle, and by name.
+    /// As an application sends: through the handle, by name, and through a handle that serializes.
     fn append_round(&mut self) {
         let values = self.values(PARTITIONS * self.per_batch);
         let (by_handle, by_name) = values.split_at(values.len() / 2);
@@ -107,6 +114,27 @@ impl Run {
         self.count("append", by_handle.len());
         self.count("append_by_name", by_name.len());
         self.rig.deliver_all();
+        self.deliveries.clear();
+        if self.is_counted {
+            measured_append_typed(&self.typed, by_handle, &mut self.deliveries);
+        } else {
+            append_typed(&self.typed, by_handle, &mut self.deliveries);
+        }
+        self.count("append_typed", by_handle.len());
+        self.rig.deliver_all();
+        self.deliveries.clear();
+    }
+
+    /// As an application sends that has a partitioner of its own.
+    fn custom_round(&mut self) {
+        let values = self.values(PARTITIONS * self.per_batch / 2);
+        if self.is_counted {
+            measured_append_custom(&self.custom, &values, &mut self.deliveries);
+        } else {
+            append(&self.custom, &values, &mut self.deliveries);
+        }
+        self.count("append_custom", values.len());
+        self.custom.deliver_all();
         self.deliveries.clear();
     }
 
@@ -221,6 +249,16 @@ fn measured_append_by_name(rig: &Rig, values: &[Bytes], out: &mut Vec<Delivery>)
 }
 
 #[inline(never)]
+fn measured_append_typed(topic: &TypedTopic<Unit, Written>, values: &[Bytes], out: &mut Vec<Delivery>) {
+    append_typed(topic, values, out);
+}
+
+#[inline(never)]
+fn measured_append_custom(rig: &Rig, values: &[Bytes], out: &mut Vec<Delivery>) {
+    append(rig, values, out);
+}
+
+#[inline(never)]
 fn measured_close(rig: &mut Rig) -> usize {
     black_box(rig.close())
 }
@@ -267,6 +305,33 @@ fn append_by_name(rig: &Rig, values: &[Bytes], out: &mut Vec<Delivery>) {
     for value in values {
         let record = Record::to(rig.topic_name()).value(value.clone());
         out.push(rig.producer().send_blocking(record).expect("there is room"));
+    }
+}
+
+#[inline(always)]
+fn append_typed(topic: &TypedTopic<Unit, Written>, values: &[Bytes], out: &mut Vec<Delivery>) {
+    for value in values {
+        out.push(topic.send_blocking(&(), &**value).expect("there is room"));
+    }
+}
+
+/// What an application might write: it puts bytes where it is told to.
+struct Written;
+
+impl Serializer<[u8]> for Written {
+    fn serialize(&self, data: &[u8], target: &mut Target<'_>) -> Result<(), SerializeError> {
+        target.write(data);
+        Ok(())
+    }
+}
+
+/// What an application might write: it looks at each record, and at how many partitions there are.
+struct ByValue;
+
+impl Partitioner for ByValue {
+    fn partition(&self, record: &Record, topic: &TopicView<'_>) -> Choice {
+        let first = record.value_bytes().and_then(|value| value.first().copied()).unwrap_or(0);
+        Choice::Partition((u32::from(first) % topic.partitions()) as i32)
     }
 }
 
