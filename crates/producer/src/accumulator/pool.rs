@@ -54,8 +54,8 @@ struct PoolShared {
 struct Inner {
     /// Places for records that are left, if they are counted.
     places: isize,
-    /// Never granted to anyone. Below 0 only by what callbacks were charged over it, and by what the parts of a split batch take
-    /// more than the batch did.
+    /// Never granted to anyone. Below 0 only by what callbacks were charged over it, by what the parts of a split batch take more than
+    /// the batch did, and by what a batch takes that begins with another's chunk.
     available: isize,
     /// Chunks kept for use: by class, see [`PoolShared::class`]. They count as available.
     free: Vec<Vec<Box<[u8]>>>,
@@ -470,10 +470,16 @@ impl Chunk {
     pub(super) fn begin_batch(&mut self) {
         let pool = self.charge.pool.clone();
         let missing = pool.charge_of(self.len()).saturating_sub(self.charge.bytes);
-        if missing != 0 {
-            pool.0.inner.lock().available -= to_isize(missing);
-            self.charge.bytes += missing;
+        if missing == 0 {
+            return;
         }
+        let mut garbage = Vec::new();
+        {
+            let mut inner = pool.0.inner.lock();
+            inner.available -= to_isize(missing);
+            pool.0.trim(&mut inner, &mut garbage); // kept chunks make way for it
+        }
+        self.charge.bytes += missing;
     }
 
     /// Gives a grant its memory.

@@ -190,6 +190,18 @@ fn a_chunk_for_another_batch_that_begins_one_is_charged_like_a_first_one() {
     assert_eq!(held(), 0);
 }
 
+// BUF-1
+#[test]
+fn kept_chunks_make_way_for_a_batch_that_begins_with_a_chunk_for_another() {
+    let pool = pool(CHARGED_FROM, 1024);
+    let mut chunks: Vec<_> = (0..64).map(|_| pool.try_take_for(1024, false, &mut None).unwrap()).collect();
+    let mut chunk = chunks.pop().unwrap();
+    drop(chunks);
+    assert_eq!((pool.available(), pool.0.inner.lock().free_bytes), (63 << 10, 63 << 10));
+    chunk.begin_batch();
+    assert_eq!((pool.available(), pool.0.inner.lock().free_bytes), (62 << 10, 62 << 10));
+}
+
 // BUF-3
 #[test]
 fn calls_that_wait_for_room_and_calls_that_gave_up_are_counted() {

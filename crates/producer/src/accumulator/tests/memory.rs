@@ -41,6 +41,11 @@ fn a_thousand_partitions_with_a_small_record_each_hold_two_mib() {
     let rig = Rig::new(&[Some(1); 1000], settings());
     (0..1000).for_each(|partition| drop(rig.send_to(partition, vec![7; 100])));
     assert_eq!(rig.held(), 1000 * (1024 + BATCH_BYTES));
+    let room = |partition| rig.topic.partition(partition).unwrap().queue.lock().batches.capacity();
+    assert!(
+        (0..1000).all(|partition| room(partition) == 1),
+        "a queue has no room for more than its first batch"
+    );
 }
 
 // BUF-7
