@@ -30,6 +30,9 @@ pub enum CodecError {
 ///
 /// Unknown tagged fields are kept. Bytes after a valid body are ignored, as Kafka ignores them. All memory that is taken,
 /// the result included, stays within four times the input and 64 KiB.
+///
+/// # Errors
+/// The API or the version is not known, or the bytes are no such body.
 pub fn reencode_body(api_key: i16, version: i16, kind: Kind, body: &[u8]) -> Result<Vec<u8>, CodecError> {
     let api = find(api_key)?;
     match kind {
@@ -39,6 +42,9 @@ pub fn reencode_body(api_key: i16, version: i16, kind: Kind, body: &[u8]) -> Res
 }
 
 /// Decodes a body and writes it out for people, one field a line.
+///
+/// # Errors
+/// The API or the version is not known, or the bytes are no such body.
 pub fn describe_body(api_key: i16, version: i16, kind: Kind, body: &[u8]) -> Result<String, CodecError> {
     let api = find(api_key)?;
     match kind {

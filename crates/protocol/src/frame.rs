@@ -38,6 +38,9 @@ pub enum FrameError {
 }
 
 /// Judges the beginning of a frame. `max` is the largest size that is taken, in bytes.
+///
+/// # Errors
+/// The size is negative, 0, or above `max`.
 pub fn check(bytes: &[u8], max: usize) -> Result<Progress, FrameError> {
     let Some(size) = bytes.first_chunk() else {
         return Ok(Progress::NeedMore(SIZE_LEN - bytes.len()));
@@ -48,6 +51,9 @@ pub fn check(bytes: &[u8], max: usize) -> Result<Progress, FrameError> {
 }
 
 /// What the four bytes before a frame say, if they may say it (N8 for a broker, CON-9 for a client).
+///
+/// # Errors
+/// The size is negative, 0, or above `max`.
 pub fn size_of_frame(bytes: [u8; SIZE_LEN], max: usize) -> Result<usize, FrameError> {
     let size = i32::from_be_bytes(bytes);
     match usize::try_from(size) {

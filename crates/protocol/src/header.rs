@@ -65,6 +65,9 @@ impl<'a> RequestHeader<'a> {
     ///
     /// ApiVersions in a version that does not exist is no error (G3): the header is read, the body is not to be
     /// looked at, and the answer is [`unsupported`](crate::messages::ApiVersionsResponse::unsupported) in version 0.
+    ///
+    /// # Errors
+    /// The API or its version is not known, or the bytes are no header.
     pub fn read(input: &mut Decoder<'a>) -> Result<(ApiKey, Self), HeaderError> {
         let mut ahead = Decoder::new(input.rest());
         let [k0, k1, v0, v1] =

@@ -34,6 +34,8 @@
 //!   fields that Kafka calls ignorable.
 //! * **Record bytes are borrowed** when decoded, and may lie elsewhere when encoded ([`Records::Elsewhere`]).
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 // the derive macro names this crate by its name, also from inside
 extern crate self as rohrpost_protocol;
 

@@ -20,12 +20,16 @@ pub trait Message<'a>: Wire<'a> {
 
     /// The number of bytes that [`encode`](Self::encode) writes, gaps included.
     ///
-    /// Fails where encoding fails: unknown version, or a value that the version cannot carry.
+    /// # Errors
+    /// Where encoding fails: unknown version, or a value that the version cannot carry.
     fn encoded_len(&self, version: i16) -> Result<usize, EncodeError> {
         self.length(version).map(Length::total)
     }
 
     /// The same, apart for the bytes that an [`Encoder`] holds and those in its gaps.
+    ///
+    /// # Errors
+    /// As [`encoded_len`](Self::encoded_len).
     fn length(&self, version: i16) -> Result<Length, EncodeError> {
         let mut length = Length::default();
         self.put(&mut length, writing::<Self>(version)?)?;
@@ -33,11 +37,17 @@ pub trait Message<'a>: Wire<'a> {
     }
 
     /// Appends the message. After an error the encoder holds part of it and is of no use.
+    ///
+    /// # Errors
+    /// An unknown version, or a value that the version cannot carry.
     fn encode(&self, out: &mut Encoder, version: i16) -> Result<(), EncodeError> {
         self.put(out, writing::<Self>(version)?)
     }
 
     /// Reads the message. Bytes after it stay in the decoder, where a broker ignores them (G2).
+    ///
+    /// # Errors
+    /// An unknown version, or bytes that are no such message: the error names the field and where it lies.
     fn decode(input: &mut Decoder<'a>, version: i16) -> Result<Self, DecodeError> {
         match context::<Self>(version) {
             Some(cx) => Self::take(input, cx),
@@ -62,7 +72,8 @@ pub trait Response<'a>: Message<'a> {
 
 /// A whole request frame: size, header, body. The size counts the gaps, which the caller fills when it sends.
 ///
-/// Fails on an unknown version, on a value that the version cannot carry, and on a frame above 2 GiB.
+/// # Errors
+/// An unknown version, a value that the version cannot carry, or a frame above 2 GiB.
 pub fn encode_request<'a, R: Request<'a>>(
     request: &R,
     version: i16,
@@ -80,6 +91,9 @@ pub fn encode_request<'a, R: Request<'a>>(
 }
 
 /// A whole response frame, likewise.
+///
+/// # Errors
+/// As [`encode_request`].
 pub fn encode_response<'a, R: Response<'a>>(
     response: &R,
     version: i16,

@@ -232,6 +232,9 @@ impl BatchBuilder {
     ///
     /// It does in one step what [`BatchBuilder::measure`] and [`BatchBuilder::append_measured`] do in two (100 instructions fewer),
     /// for the case that the record fits. `payload` comes from the same key, value and headers.
+    ///
+    /// # Panics
+    /// If `payload` is smaller than what key, value and headers take: a broken invariant.
     // `inline(always)`: see `append_measured`
     #[inline(always)]
     pub fn try_append<H: HeaderRef>(

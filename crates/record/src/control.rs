@@ -412,6 +412,9 @@ pub fn control_batch(out: &mut Vec<u8>, batch: ControlBatch, records: &[(Control
 }
 
 /// A whole batch with one end-of-transaction marker (T9): transactional and control bits, producer id and epoch, no sequence.
+///
+/// # Panics
+/// Never: a marker's batch has a fixed size.
 pub fn end_txn_marker(
     batch: ControlBatch,
     producer_id: i64,

@@ -68,6 +68,9 @@ impl Attributes {
     }
 
     /// The codec, or the id if there is no such codec.
+    ///
+    /// # Errors
+    /// The id, if it is none of a codec's (5 to 7).
     #[inline]
     pub const fn codec(self) -> Result<Codec, u8> {
         let id = (self.0 & Self::CODEC) as u8;

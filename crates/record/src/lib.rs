@@ -12,6 +12,8 @@
 //! Everything that reads treats its input as hostile: lengths are checked against the bytes that are there before anything is
 //! allocated, decompression is bounded by the caller, nothing panics (REC-7).
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 pub mod build;
 pub mod codec;
 pub mod control;

@@ -118,6 +118,9 @@ fn put_long(out: &mut [u8], mut value: u64) -> usize {
 }
 
 /// Reads a zig-zag `i32`.
+///
+/// # Errors
+/// [`VarintError`]: the input ends within the number, or it has more bits than its type.
 #[inline]
 pub fn read_varint(input: &[u8]) -> Result<(i32, usize), VarintError> {
     let (raw, used) = read_unsigned_varint(input)?;
@@ -125,6 +128,9 @@ pub fn read_varint(input: &[u8]) -> Result<(i32, usize), VarintError> {
 }
 
 /// Reads a zig-zag `i64`.
+///
+/// # Errors
+/// [`VarintError`]: the input ends within the number, or it has more bits than its type.
 #[inline]
 pub fn read_varlong(input: &[u8]) -> Result<(i64, usize), VarintError> {
     let (raw, used) = read_unsigned_varlong(input)?;
@@ -132,6 +138,9 @@ pub fn read_varlong(input: &[u8]) -> Result<(i64, usize), VarintError> {
 }
 
 /// Reads an unsigned `u32`. Padded numbers (`80 00`) are taken, as Kafka takes them; bits beyond the 32nd are refused.
+///
+/// # Errors
+/// [`VarintError`]: the input ends within the number, or it has more bits than its type.
 #[inline]
 pub fn read_unsigned_varint(input: &[u8]) -> Result<(u32, usize), VarintError> {
     match input.first() {
@@ -144,6 +153,9 @@ pub fn read_unsigned_varint(input: &[u8]) -> Result<(u32, usize), VarintError> {
 }
 
 /// Reads an unsigned `u64`. Padded numbers are taken; bits beyond the 64th are refused.
+///
+/// # Errors
+/// [`VarintError`]: the input ends within the number, or it has more bits than its type.
 #[inline]
 pub fn read_unsigned_varlong(input: &[u8]) -> Result<(u64, usize), VarintError> {
     match input.first() {

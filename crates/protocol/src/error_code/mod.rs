@@ -91,6 +91,9 @@ impl ErrorCode {
     }
 
     /// Success as `Ok`, everything else as `Err`.
+    ///
+    /// # Errors
+    /// Every code but NONE.
     pub fn ok(self) -> Result<(), Self> {
         if self.is_ok() { Ok(()) } else { Err(self) }
     }

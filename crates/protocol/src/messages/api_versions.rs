@@ -119,6 +119,9 @@ impl<'a> ApiVersionsResponse<'a> {
 
     /// Reads the answer to a request in version `asked`. A broker that does not know that version answers in
     /// version 0, with error 35.
+    ///
+    /// # Errors
+    /// The bytes are no answer, in either version.
     pub fn decode_answer(body: &'a [u8], asked: i16) -> Result<ApiVersionsAnswer<'a>, DecodeError> {
         let unsupported = body.first_chunk() == Some(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
         if !unsupported || asked <= 0 {

@@ -126,7 +126,8 @@ metadata_records! {
 impl<'a> MetadataRecord<'a> {
     /// The value of the record in the log: frame version, type, version, body.
     ///
-    /// Fails on a version that the record does not have, and on a value that the version cannot carry.
+    /// # Errors
+    /// A version that the record does not have, or a value that the version cannot carry.
     pub fn encode_value(&self, version: i16) -> Result<Vec<u8>, EncodeError> {
         // at most three bytes for the type and for the version each
         let mut out = Encoder::with_capacity(7 + self.body_length(version)?.here);
@@ -139,11 +140,17 @@ impl<'a> MetadataRecord<'a> {
     }
 
     /// Reads the value of a record; gives the version too. Bytes after it are an error.
+    ///
+    /// # Errors
+    /// The record or its version is not known, the bytes are no such record, or there are more of them.
     pub fn decode_value(value: &'a [u8]) -> Result<(Self, i16), DecodeError> {
         Self::decode(&mut Decoder::new(value))
     }
 
     /// The same from a decoder that was told what to do with unknown tagged fields.
+    ///
+    /// # Errors
+    /// As [`decode_value`](Self::decode_value).
     pub fn decode(input: &mut Decoder<'a>) -> Result<(Self, i16), DecodeError> {
         let header = |e: DecodeError| e.within("MetadataRecord", "header");
         let frame = input.unsigned_varint().map_err(header)?;

@@ -65,6 +65,9 @@ impl<'a> Decoder<'a> {
     }
 
     /// Fails if bytes are left: for those who want to be stricter than Kafka.
+    ///
+    /// # Errors
+    /// Bytes are left.
     pub fn finish(&self) -> Result<(), DecodeError> {
         if self.rest.is_empty() {
             Ok(())
@@ -80,6 +83,9 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next `len` bytes.
+    ///
+    /// # Errors
+    /// Fewer bytes are left.
     #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(len) {
@@ -92,6 +98,9 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next `N` bytes.
+    ///
+    /// # Errors
+    /// Fewer bytes are left.
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         match self.rest.split_first_chunk::<N>() {
@@ -104,6 +113,9 @@ impl<'a> Decoder<'a> {
     }
 
     /// An unsigned varint of at most 32 bits in at most 5 bytes.
+    ///
+    /// # Errors
+    /// The input ends within the number, or it has more bits than its type.
     #[inline]
     pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
         let mut value = 0;
@@ -122,6 +134,9 @@ impl<'a> Decoder<'a> {
     }
 
     /// An empty vector with room for exactly `count` values, paid from the budget.
+    ///
+    /// # Errors
+    /// So many elements cannot lie in the bytes that are left, or would take more memory than the decoder allows.
     pub fn vec_for<T>(&mut self, count: usize) -> Result<Vec<T>, DecodeError> {
         self.pay(count.saturating_mul(size_of::<T>()))?;
         Ok(Vec::with_capacity(count))

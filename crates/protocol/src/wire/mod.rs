@@ -39,13 +39,22 @@ pub trait Wire<'a>: Sized {
     /// The fewest bytes that any value takes. It bounds a declared count of elements before memory is taken.
     fn min_len(cx: Context) -> usize;
 
-    /// Writes the value. Fails if the wire cannot carry it; what was written until then is of no use.
+    /// Writes the value.
+    ///
+    /// # Errors
+    /// The wire cannot carry it; what was written until then is of no use.
     fn put<S: Sink>(&self, out: &mut S, cx: Context) -> Result<(), EncodeError>;
 
     /// Reads a value from the front of the input.
+    ///
+    /// # Errors
+    /// The bytes are no such value: what, and where.
     fn take(input: &mut Decoder<'a>, cx: Context) -> Result<Self, DecodeError>;
 
     /// Reads `count` values in a row. The caller has checked that the input can hold them.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
     fn take_many(input: &mut Decoder<'a>, count: usize, cx: Context) -> Result<Vec<Self>, DecodeError> {
         let mut values = input.vec_for(count)?;
         for _ in 0..count {
@@ -63,6 +72,9 @@ pub trait Nullable<'a>: Wire<'a> {
     }
 
     /// Writes a value that could have been null.
+    ///
+    /// # Errors
+    /// As [`put`](Wire::put).
     fn put_some<S: Sink>(&self, out: &mut S, cx: Context) -> Result<(), EncodeError> {
         out.put(&[1]);
         self.put(out, cx)
@@ -74,6 +86,9 @@ pub trait Nullable<'a>: Wire<'a> {
     }
 
     /// Reads a value or null.
+    ///
+    /// # Errors
+    /// As [`take`](Wire::take).
     fn take_nullable(input: &mut Decoder<'a>, cx: Context) -> Result<Option<Self>, DecodeError> {
         // Kafka takes any byte that is not negative for "present"
         if i8::take(input, cx)? < 0 { Ok(None) } else { Self::take(input, cx).map(Some) }
@@ -101,6 +116,9 @@ impl<'a, T: Nullable<'a>> Wire<'a> for Option<T> {
 }
 
 /// Writes a field that may be null in some versions only.
+///
+/// # Errors
+/// Null in a version that has none, or as [`Wire::put`].
 pub fn put_option<'a, T: Nullable<'a>, S: Sink>(
     value: &Option<T>,
     out: &mut S,
@@ -115,6 +133,9 @@ pub fn put_option<'a, T: Nullable<'a>, S: Sink>(
 }
 
 /// Reads a field that may be null in some versions only.
+///
+/// # Errors
+/// As [`Wire::take`].
 pub fn take_option<'a, T: Nullable<'a>>(
     input: &mut Decoder<'a>,
     cx: Context,
@@ -129,6 +150,9 @@ pub fn differs<T: PartialEq>(value: &T, default: &T) -> bool {
 }
 
 /// Writes a count or size as an unsigned varint.
+///
+/// # Errors
+/// A count above 32 bits.
 pub fn put_count<S: Sink>(out: &mut S, count: usize) -> Result<(), EncodeError> {
     let Ok(count) = u32::try_from(count) else {
         return Err(EncodeError::from(EncodeErrorKind::TooLong { len: count, max: u32::MAX as usize }));

@@ -47,6 +47,9 @@ impl UnknownTags {
     }
 
     /// A version without tagged fields cannot carry them.
+    ///
+    /// # Errors
+    /// There are some.
     pub fn refuse_if_any(&self, message: &'static str, version: i16) -> Result<(), EncodeError> {
         if self.is_empty() {
             Ok(())
@@ -82,7 +85,10 @@ impl TagWriter<'_> {
         self.rest.is_empty()
     }
 
-    /// Writes those below a known tag. Fails if the version knows one of them: its bytes were read in another one.
+    /// Writes those below a known tag.
+    ///
+    /// # Errors
+    /// The version knows one of them: its bytes were read in another one.
     pub fn put_below<S: Sink>(
         &mut self,
         known: u32,
@@ -116,6 +122,9 @@ impl UnknownTag {
 }
 
 /// Writes the tag and the size before a tagged field's value.
+///
+/// # Errors
+/// A value above 4 GiB.
 pub fn put_tag<S: Sink>(out: &mut S, number: u32, value: Length) -> Result<(), EncodeError> {
     put_unsigned_varint(out, number);
     put_count(out, value.total())
@@ -131,6 +140,9 @@ pub struct TagReader<'a> {
 
 impl<'a> TagReader<'a> {
     /// Reads the number of fields.
+    ///
+    /// # Errors
+    /// No number, or one of more fields than can lie in the bytes that are left.
     pub fn start(input: &mut Decoder<'a>) -> Result<Self, DecodeError> {
         let left = input.unsigned_varint()?;
         // each has a tag and a size
@@ -141,6 +153,9 @@ impl<'a> TagReader<'a> {
     }
 
     /// The next field's tag; its value is all that the decoder sees until `close`.
+    ///
+    /// # Errors
+    /// The bytes end, or the tag is not above the last one.
     pub fn open(&mut self, input: &mut Decoder<'a>) -> Result<Option<u32>, DecodeError> {
         if self.left == 0 {
             return Ok(None);
@@ -158,6 +173,9 @@ impl<'a> TagReader<'a> {
     }
 
     /// Ends the field. Its value must have had the size that it said.
+    ///
+    /// # Errors
+    /// The value was shorter than that.
     pub fn close(&mut self, input: &mut Decoder<'a>) -> Result<(), DecodeError> {
         let (outer, behind) = self.outer;
         input.close(outer, behind)
@@ -170,6 +188,9 @@ impl<'a> TagReader<'a> {
     }
 
     /// Passes over the open field, and keeps it if the decoder was told to.
+    ///
+    /// # Errors
+    /// What is kept would take more memory than the decoder allows.
     pub fn keep(&self, input: &mut Decoder<'a>, kept: &mut UnknownTags) -> Result<(), DecodeError> {
         if !input.keeps_unknown_tags() {
             self.skip(input);
