@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use console::Term;
+use console::{Term, measure_text_width};
 use indicatif::{ProgressBar, ProgressDrawTarget, TermLike};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -33,63 +34,95 @@ pub(crate) fn show_bar(bar: Option<ProgressBar>) {
 
 /// How many columns a bar has, if it goes to [`bar_target`].
 pub(crate) fn bar_columns() -> u16 {
-    Narrow(Term::stderr()).width()
+    Narrow::stderr().width()
 }
 
 /// Where a bar is drawn: standard error, redrawn at most 8 times a second.
 pub(crate) fn bar_target() -> ProgressDrawTarget {
-    ProgressDrawTarget::term_like_with_hz(Box::new(Narrow(Term::stderr())), 8)
+    ProgressDrawTarget::term_like_with_hz(Box::new(Narrow::stderr()), 8)
 }
 
 /// The terminal without its last columns. A bar is padded to its full width; the `^C` that the terminal itself prints behind
 /// it would go to the next line, and only that line be cleared afterwards, with the bar left standing above it.
+///
+/// A bar of several lines has no newlines: each line is padded to the full width, and the next one is expected to begin on a new line
+/// by itself. So this does what a terminal of that width would do.
 #[derive(Debug)]
-struct Narrow(Term);
+struct Narrow {
+    term: Term,
+    /// Columns written to since the beginning of the line.
+    written: AtomicUsize,
+}
 
 impl Narrow {
     /// Room for two `^C` and the cursor.
     const COLUMNS_LEFT: u16 = 5;
+
+    fn stderr() -> Narrow {
+        Narrow { term: Term::stderr(), written: AtomicUsize::new(0) }
+    }
+
+    /// Whether text of so many columns begins on a new line.
+    fn advances_to_new_line(&self, columns: usize, width: usize) -> bool {
+        let is_full = columns > 0 && self.written.load(Ordering::Relaxed) >= width;
+        if is_full {
+            self.written.store(0, Ordering::Relaxed);
+        }
+        self.written.fetch_add(columns, Ordering::Relaxed);
+        is_full
+    }
+
+    fn at_begin_of_line(&self) {
+        self.written.store(0, Ordering::Relaxed);
+    }
 }
 
 impl TermLike for Narrow {
     fn width(&self) -> u16 {
-        self.0.size().1.saturating_sub(Narrow::COLUMNS_LEFT).max(1)
+        self.term.size().1.saturating_sub(Narrow::COLUMNS_LEFT).max(1)
     }
 
     fn height(&self) -> u16 {
-        self.0.size().0
+        self.term.size().0
     }
 
     fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
-        self.0.move_cursor_up(lines)
+        self.term.move_cursor_up(lines)
     }
 
     fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
-        self.0.move_cursor_down(lines)
+        self.term.move_cursor_down(lines)
     }
 
     fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
-        self.0.move_cursor_right(columns)
+        self.term.move_cursor_right(columns)
     }
 
     fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
-        self.0.move_cursor_left(columns)
+        self.term.move_cursor_left(columns)
     }
 
     fn write_line(&self, line: &str) -> io::Result<()> {
-        self.0.write_line(line)
+        self.at_begin_of_line();
+        self.term.write_line(line)
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.0.write_str(text)
+        if text == "\r" {
+            self.at_begin_of_line();
+        } else if self.advances_to_new_line(measure_text_width(text), self.width().into()) {
+            self.term.write_str("\n")?;
+        }
+        self.term.write_str(text)
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.0.clear_line()
+        self.at_begin_of_line();
+        self.term.clear_line()
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.0.flush()
+        self.term.flush()
     }
 }
 

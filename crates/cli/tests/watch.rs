@@ -172,18 +172,20 @@ fn stats_are_a_table_on_a_terminal() {
     stdin.write_all(b"one\ntwo\n").expect("it reads");
     let mut text = String::new();
     let mut until = |what: &str| {
-        while !text.contains(what) {
+        loop {
+            if let Some(at) = text.find(what) {
+                return text.drain(..at + what.len()).collect::<String>();
+            }
             let more = shown.recv_timeout(Duration::from_secs(60));
             let more = more.unwrap_or_else(|_| panic!("no {what:?} in\n{text}"));
             text.push_str(&String::from_utf8_lossy(&more));
         }
-        std::mem::take(&mut text)
     };
-    // Drawn, and drawn again in its place.
+    // Drawn, each row on a line of its own, and drawn again in its place.
     until("2 records acknowledged");
     let table = until("answer p99");
-    for row in ["rate ", "outstanding ", "buffer ", "latency ", "answering", "p50", "broker "] {
-        assert!(table.contains(row), "no {row:?} in\n{table}");
+    for row in ["rate ", "outstanding ", "buffer ", "latency ", "  p50", "broker "] {
+        assert!(table.contains(&format!("\n{row}")), "no line {row:?} in\n{table}");
     }
     until("2 records acknowledged");
     drop(stdin);
