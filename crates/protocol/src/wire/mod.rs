@@ -338,4 +338,39 @@ mod tests {
         assert_eq!(take(&[0xff, 0xff], false), Err(DecodeErrorKind::Null));
         assert!(differs(&1, &2) && !differs(&1, &1));
     }
+
+    /// A struct, as the derive macro would make it.
+    #[derive(Debug, PartialEq)]
+    struct Part(i16);
+
+    impl<'a> Wire<'a> for Part {
+        fn min_len(_: Context) -> usize {
+            2
+        }
+
+        fn put<S: Sink>(&self, out: &mut S, cx: Context) -> Result<(), EncodeError> {
+            self.0.put(out, cx)
+        }
+
+        fn take(input: &mut Decoder<'a>, cx: Context) -> Result<Self, DecodeError> {
+            i16::take(input, cx).map(Self)
+        }
+    }
+
+    impl Nullable<'_> for Part {}
+
+    #[test]
+    fn a_struct_that_may_be_null_has_a_byte_before_it_and_any_but_a_negative_one_says_it_is_there() {
+        for (value, bytes) in [(Some(Part(5)), &[1, 0, 5][..]), (None, &[0xff])] {
+            let mut out = Encoder::new();
+            assert_eq!(value.put(&mut out, OLD), Ok(()));
+            assert_eq!(out.bytes(), bytes);
+            assert_eq!(Wire::take(&mut Decoder::new(bytes), OLD), Ok(value));
+        }
+        for (byte, present) in [(0, true), (2, true), (0x7f, true), (0x80, false)] {
+            let taken = Part::take_nullable(&mut Decoder::new(&[byte, 0, 5]), OLD);
+            assert_eq!(taken, Ok(present.then_some(Part(5))), "{byte}");
+        }
+        assert_eq!((Part::min_len_or_null(OLD), <Option<Part> as Wire>::min_len(OLD)), (1, 1));
+    }
 }

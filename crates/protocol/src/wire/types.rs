@@ -334,7 +334,8 @@ mod tests {
     {
         let value = Some(value);
         for (cx, bytes, null) in [(OLD, bytes[0], null[0]), (COMPACT, bytes[1], null[1])] {
-            assert_eq!((T::min_len(cx), T::min_len_or_null(cx)), (null.len(), null.len()));
+            let least = [T::min_len(cx), T::min_len_or_null(cx), <Option<T> as Wire>::min_len(cx)];
+            assert_eq!(least, [null.len(); 3]);
             assert_eq!(written(&value, cx), bytes);
             assert_eq!(written(&None::<T>, cx), null);
             assert_eq!(Wire::take(&mut Decoder::new(bytes), cx).as_ref(), Ok(&value));
