@@ -125,14 +125,15 @@ fn complete_swap(storage: &dyn Storage, dir: &str, base: i64, names: &[String]) 
         Err(e) => return Err(LogError::storage("opening", &swap, e)),
     };
     let len = file.len().map_err(|e| LogError::storage("reading", &swap, e))?;
-    let mut end = base;
+    // Even without a batch it replaces the segment of its name.
+    let mut last_offset = base;
     walk(&*file, &swap, len, |header| {
-        end = header.next_offset();
+        last_offset = last_offset.max(header.last_offset());
         Ok(())
     })?;
     drop(file);
     for name in names {
-        let Some(replaced) = base_of(name, ".log").filter(|b| (base..end.max(base + 1)).contains(b)) else {
+        let Some(replaced) = base_of(name, ".log").filter(|b| (base..=last_offset).contains(b)) else {
             continue;
         };
         remove_segment_files(storage, dir, replaced)?;

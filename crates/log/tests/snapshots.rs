@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::*;
-use rohrpost_log::{Log, LogConfig, MemoryStorage, OpenMode, OpenOptions, Storage};
+use rohrpost_log::{Fault, Log, LogConfig, MemoryStorage, OpenMode, OpenOptions, Storage};
 
 #[test]
 fn snapshots_without_a_segment_are_removed() {
@@ -130,6 +132,21 @@ fn a_snapshot_too_long_to_be_one_is_replaced() {
     drop(log);
     let file = storage.open(&path(2, ".snapshot"), OpenMode::Existing).unwrap();
     assert_eq!(file.len().unwrap(), 10 + 46);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_now_is_no_damaged_one() {
+    // I11: it may hold what no batch tells any more
+    let storage = MemoryStorage::new();
+    let mut log = open(&storage);
+    append(&mut log, produced(4, 0, 2)).unwrap();
+    log.close().unwrap();
+    let before = read(&storage, &path(2, ".snapshot"));
+    storage.inject_in(".snapshot", Fault::FailRead(1));
+    let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+    let error = Log::open(shared, DIR, LogConfig::default(), clean()).map(drop).unwrap_err();
+    assert!(error.is_storage_error(), "{error}");
+    assert_eq!(read(&storage, &path(2, ".snapshot")), before);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub enum Fault {
     FailSync(u64),
     /// The n-th rename from now fails and changes nothing.
     FailRename(u64),
+    /// The n-th read of a file from now fails.
+    FailRead(u64),
     /// Only so many more bytes can be written; then every write fails with `StorageFull`.
     DiskFull(u64),
 }
@@ -296,7 +298,7 @@ impl Shared {
                     *left = left.saturating_sub(len as u64);
                     return true;
                 }
-                Fault::FailSync(_) | Fault::FailRename(_) => return true,
+                Fault::FailSync(_) | Fault::FailRename(_) | Fault::FailRead(_) => return true,
             };
             *nth = nth.saturating_sub(1);
             if *nth == 0 {
@@ -319,6 +321,13 @@ impl Shared {
     fn before_rename(&self, path: &str) -> io::Result<()> {
         self.count_down(path, "injected rename error", |fault| match fault {
             Fault::FailRename(nth) => Some(nth),
+            _ => None,
+        })
+    }
+
+    fn before_read(&self, path: &str) -> io::Result<()> {
+        self.count_down(path, "injected read error", |fault| match fault {
+            Fault::FailRead(nth) => Some(nth),
             _ => None,
         })
     }
@@ -408,6 +417,7 @@ impl File for MemoryFile {
 
     fn read_at(&self, position: u64, out: &mut [u8]) -> io::Result<usize> {
         self.check_alive()?;
+        self.shared.before_read(&self.path)?;
         Ok(self.inode.content.read().read(position, out))
     }
 
