@@ -97,8 +97,10 @@ impl LogDir {
     /// read and removed here (D15).
     ///
     /// # Errors
-    /// [`DirError::InUse`] if another process has it, [`DirError::Identity`] if it is another node's or cluster's,
-    /// [`DirError::UnknownEntry`] if a foreign directory lies in it (D3).
+    /// [`DirError::InUse`] if another process has it; [`DirError::Identity`] if it is another node's or cluster's, if its
+    /// `meta.properties` is malformed, or if the id for a new one is reserved (D4); [`DirError::UnknownEntry`] if a foreign
+    /// directory lies in it (D3); [`DirError::Log`] if the file system fails. After one of the last two the marker may be gone,
+    /// and the next start recovers.
     pub fn open(storage: Arc<dyn Storage>, path: &str, identity: &Identity) -> Result<LogDir, DirError> {
         create_for_good(&*storage, path)?;
         let lock_path = storage::join(path, LOCK);
@@ -175,6 +177,10 @@ impl LogDir {
     }
 
     /// Notes where this broker listens, for a second process that wants the directory.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`] if the file cannot be replaced, which takes the directory offline. The file is then as it was or as
+    /// it should be.
     pub fn write_address(&self, address: &str) -> Result<(), LogError> {
         let path = storage::join(&self.path, ADDRESS);
         let result = checkpoint::write_text(&*self.storage, &path, address);
@@ -182,6 +188,10 @@ impl LogDir {
     }
 
     /// The partitions that lie here.
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; [`LogError::Storage`] if it cannot be listed, which takes it
+    /// offline, or if a `partition.metadata` cannot be read, which does not.
     pub fn partitions(&self) -> Result<Vec<PartitionDir>, LogError> {
         let mut found = Vec::new();
         for entry in self.entries()? {
@@ -198,7 +208,8 @@ impl LogDir {
     /// (L1); an existing file must agree with it.
     ///
     /// # Errors
-    /// INCONSISTENT_TOPIC_ID if the directory is an older topic's of the same name: see [`LogDir::set_aside`].
+    /// INCONSISTENT_TOPIC_ID if the directory is an older topic's of the same name, see [`LogDir::set_aside`]; nothing has
+    /// changed then. [`LogError::Offline`] and [`LogError::Storage`] as for [`Log::open`].
     pub fn open_log(
         &self,
         topic: &str,
@@ -273,6 +284,11 @@ impl LogDir {
 
     /// Renames a partition's directory to `<name>.<32 hex>-delete`; returns the new name, which
     /// [`remove_deleted`](LogDir::remove_deleted) takes after `file.delete.delay.ms` (D26). Its log must be dropped first.
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; nothing was renamed. [`LogError::Storage`] if renaming or
+    /// syncing fails, also because there is no such partition. That takes the directory offline, and the partition has its old
+    /// name or the new one.
     pub fn delete_log(&self, topic: &str, partition: i32, unique: [u8; 16]) -> Result<String, LogError> {
         // D26
         self.move_aside(topic, partition, unique, "-delete")
@@ -280,6 +296,9 @@ impl LogDir {
 
     /// Renames a partition's directory to `-stray`: its topic id is unknown to the cluster, so it is not loaded; its data is
     /// not deleted (D20).
+    ///
+    /// # Errors
+    /// As [`delete_log`](LogDir::delete_log).
     pub fn set_aside(&self, topic: &str, partition: i32, unique: [u8; 16]) -> Result<String, LogError> {
         // D20
         self.move_aside(topic, partition, unique, "-stray")
@@ -310,6 +329,10 @@ impl LogDir {
     }
 
     /// Directories that wait for their removal (D26).
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; [`LogError::Storage`] if it cannot be listed, which takes it
+    /// offline.
     pub fn deleted(&self) -> Result<Vec<String>, LogError> {
         let names = self.entries()?;
         Ok(names
@@ -319,6 +342,10 @@ impl LogDir {
     }
 
     /// Removes a directory that [`delete_log`](LogDir::delete_log) has renamed. Any other name is left alone.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`] if the directory cannot be removed, also because it is not there; it takes the data directory
+    /// offline. Some of its files may be gone; what is left keeps its name.
     pub fn remove_deleted(&self, name: &str) -> Result<(), LogError> {
         if !name.ends_with("-delete") || !matches!(classify(name), DirName::Aside) {
             return Ok(());
@@ -343,6 +370,10 @@ impl LogDir {
     }
 
     /// Writes the recovery points of all partitions (D2, D13).
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; nothing was written. [`LogError::Storage`] if the file cannot
+    /// be replaced, which takes the directory offline: the file is then as it was or as it should be.
     pub fn write_recovery_points<'a>(
         &self,
         points: impl IntoIterator<Item = (&'a str, i32, i64)>,
@@ -351,6 +382,9 @@ impl LogDir {
     }
 
     /// Writes the log starts: of those partitions for which [`Log::log_start_checkpoint`] has one (D13).
+    ///
+    /// # Errors
+    /// As [`write_recovery_points`](LogDir::write_recovery_points).
     pub fn write_log_starts<'a>(
         &self,
         starts: impl IntoIterator<Item = (&'a str, i32, i64)>,
@@ -359,6 +393,9 @@ impl LogDir {
     }
 
     /// Writes the high watermarks of all partitions (D13).
+    ///
+    /// # Errors
+    /// As [`write_recovery_points`](LogDir::write_recovery_points).
     pub fn write_high_watermarks<'a>(
         &self,
         watermarks: impl IntoIterator<Item = (&'a str, i32, i64)>,

@@ -14,6 +14,8 @@
 //! that was synced; nothing that was refused is ever in it; an I/O error takes the whole directory offline and is never
 //! papered over.
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 mod checkpoint;
 mod config;
 mod dir;

@@ -7,14 +7,24 @@ use std::path::Path;
 /// Something with a length that can be read from any position.
 pub trait Source {
     /// Bytes there are. A file that a broker writes may grow; a reader looks at what was there when it asked.
+    ///
+    /// # Errors
+    /// The operating system's for a file; none for a slice.
     fn len(&self) -> io::Result<u64>;
 
     /// Whether there are no bytes.
+    ///
+    /// # Errors
+    /// As [`len`](Source::len).
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
     /// Reads until `out` is full or the bytes end; returns how many were read.
+    ///
+    /// # Errors
+    /// The operating system's for a file; `out` may be filled in part then. None for a slice. A position behind the end is no
+    /// error.
     fn read_at(&self, position: u64, out: &mut [u8]) -> io::Result<usize>;
 }
 

@@ -211,7 +211,9 @@ impl Log {
     /// epoch above `leader_epoch`, and all after them, are left out too.
     ///
     /// # Errors
-    /// Bytes that are no valid batches, or whose offsets do not follow the log's. Nothing was appended then.
+    /// [`LogError::Unexpected`] for bytes that are no valid batches, or whose offsets do not follow the log's, and
+    /// [`LogError::Offline`] if the directory is offline already: nothing was appended then. [`LogError::Storage`] if the file
+    /// system fails, which takes it offline: whether the batches, or some of them, will be there after a restart is open.
     pub fn append_as_follower(
         &mut self,
         records: &[u8],

@@ -33,6 +33,10 @@ impl Flush {
 
     /// Syncs data, and the directory if names in it changed (D14). A failure takes the directory offline and must not be
     /// tried again (D31).
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; nothing was synced. [`LogError::Storage`] if a sync fails: what
+    /// of the appends since the last good flush is on disk is open then. A failed sync is none if the log was dropped meanwhile.
     pub fn run(&self) -> Result<(), LogError> {
         self.health.check()?;
         match self.sync() {
@@ -56,6 +60,9 @@ impl Flush {
 
 impl Log {
     /// Everything appended so far is durable when this returns (D13, D14). The simple form of the three calls below.
+    ///
+    /// # Errors
+    /// As [`prepare_flush`](Log::prepare_flush) and [`Flush::run`]. The recovery point stays where it was.
     pub fn flush(&mut self) -> Result<(), LogError> {
         let flush = self.prepare_flush()?;
         flush.run()?;
@@ -64,6 +71,10 @@ impl Log {
     }
 
     /// What has to be synced for everything appended so far.
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; [`LogError::Storage`] if the last index entries of a closed
+    /// segment cannot be written, which takes it offline. Nothing was synced.
     pub fn prepare_flush(&mut self) -> Result<Flush, LogError> {
         self.health.check()?;
         let dirty = self.recovery_point < self.log_end || !self.unsynced_snapshots.is_empty();

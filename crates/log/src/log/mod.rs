@@ -88,6 +88,10 @@ pub struct Log {
 impl Log {
     /// Opens the log in `dir`, creating directory and first segment if there are none, and recovering what an unclean
     /// stop has left (D15 to D19). Damaged files never make this fail; only an I/O error does.
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if `options.health` is offline already; [`LogError::Storage`] if the file system fails, which takes
+    /// it offline. What a crash has left may be repaired in part then.
     pub fn open(
         storage: Arc<dyn Storage>,
         dir: &str,
@@ -223,6 +227,10 @@ impl Log {
     }
 
     /// A new leader notes where its epoch begins (R16). On disk when this returns (D14).
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; nothing has changed then. [`LogError::Storage`] if the file
+    /// cannot be replaced, which takes the directory offline: this `Log` has the epoch then, the file has it or not.
     pub fn assign_epoch(&mut self, leader_epoch: i32) -> Result<(), LogError> {
         self.health.check()?;
         let result = self.epochs.assign(leader_epoch, self.log_end);

@@ -36,8 +36,9 @@ impl Log {
     /// `end` is the first offset that the reader may not see: high watermark, last stable offset, or log end.
     ///
     /// # Errors
-    /// OFFSET_OUT_OF_RANGE if `offset` is below the log's start or above its end (F2). Between `end` and the log's end
-    /// the answer is empty.
+    /// OFFSET_OUT_OF_RANGE if `offset` is below the log's start or above its end (F2). Between `end` and the log's end the answer
+    /// is empty. Below `end`: [`LogError::Offline`] if the directory is offline already; [`LogError::Storage`] if the files cannot be
+    /// read, which takes it offline; [`LogError::Damaged`] if bytes on the way are no batch.
     pub fn read(
         &self,
         offset: i64,
@@ -121,6 +122,11 @@ impl Log {
     }
 
     /// The first record whose time is ≥ `timestamp`; `None` if there is none (O3).
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; [`LogError::Storage`] if the files cannot be read, which takes
+    /// it offline; [`LogError::Damaged`] if bytes on the way are no batch, or if the records of one cannot be decoded or
+    /// decompress to more than [`LogConfig::decompressed_bytes_max`](crate::LogConfig::decompressed_bytes_max).
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
         self.health.check()?;
         let result = self.find_timestamp(timestamp);
@@ -128,6 +134,9 @@ impl Log {
     }
 
     /// The first record with the largest time of the log; `None` if no record has a time (O1, -3).
+    ///
+    /// # Errors
+    /// As [`offset_for_timestamp`](Log::offset_for_timestamp).
     pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
         // O1
         let below_start =

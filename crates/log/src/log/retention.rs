@@ -123,6 +123,10 @@ impl Log {
     ///
     /// The caller runs [`Deletion::rename`] without the log's lock, and then calls
     /// [`complete_deletion`](Log::complete_deletion).
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already, unless there is nothing to do; [`LogError::Storage`] if the
+    /// empty segment cannot be begun, which takes it offline. The log start has not moved then, and no segment goes.
     pub fn delete_old_segments(
         &mut self,
         now_ms: i64,

@@ -10,6 +10,11 @@ impl Log {
     /// no data goes, but epochs that begin there do (D28). Returns the new log end.
     ///
     /// The recovery point in memory follows; the caller writes its checkpoint. The cut itself is synced here.
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; nothing was cut. [`LogError::Storage`] if the file system
+    /// fails, which takes it offline, and [`LogError::Damaged`] if bytes on the way to `offset` are no batch: how much was cut is
+    /// open then, and this `Log` does not know; one that is opened anew does.
     pub fn truncate_to(&mut self, offset: i64) -> Result<i64, LogError> {
         self.health.check()?;
         let result = self.cut(offset);
@@ -71,6 +76,11 @@ impl Log {
     }
 
     /// Drops all data and begins an empty log at `offset` (D29).
+    ///
+    /// # Errors
+    /// [`LogError::Offline`] if the directory is offline already; nothing was dropped. [`LogError::Storage`] if the file system
+    /// fails, which takes it offline: how much was dropped is open then, and this `Log` does not know; one that is opened anew
+    /// does.
     pub fn truncate_fully_and_start_at(&mut self, offset: i64) -> Result<(), LogError> {
         self.health.check()?;
         let result = self.start_anew(offset);
@@ -102,7 +112,8 @@ impl Log {
     /// Raises the log start; it never falls (D25). Data below it can no longer be read. Returns whether it moved.
     ///
     /// # Errors
-    /// OFFSET_OUT_OF_RANGE above the log's end.
+    /// OFFSET_OUT_OF_RANGE above the log's end; [`LogError::Offline`] if the start would move and the directory is offline already. It
+    /// has not moved then.
     pub fn advance_log_start(&mut self, offset: i64) -> Result<bool, LogError> {
         // D25
         if offset > self.log_end {

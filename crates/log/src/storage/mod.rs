@@ -27,31 +27,58 @@ pub use self::memory::{Fault, MemoryStorage};
 /// A place for directories and files.
 pub trait Storage: Send + Sync + Debug {
     /// Makes the directory and the missing ones above it. One that exists already is fine.
+    ///
+    /// # Errors
+    /// The storage's, for example if a file has the name. Some of the missing ones may have been made.
     fn create_dir(&self, path: &str) -> io::Result<()>;
 
     /// The entries of a directory, in the order of their names.
+    ///
+    /// # Errors
+    /// The storage's, for example if there is no such directory.
     fn list(&self, path: &str) -> io::Result<Vec<Entry>>;
 
-    /// Opens a file for reading and writing. `NotFound` if it is missing and `mode` does not create it.
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound` if it is missing and `mode` does not create it; else the storage's.
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
     /// Whether a file or directory of this name exists.
+    ///
+    /// # Errors
+    /// The storage's, if it cannot tell. That there is none is no error.
     fn exists(&self, path: &str) -> io::Result<bool>;
 
     /// Renames a file or directory; an existing file of the new name is replaced in one step.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no `from`; else the storage's.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; else the storage's.
     fn remove(&self, path: &str) -> io::Result<()>;
 
     /// Removes a directory and all that is in it.
+    ///
+    /// # Errors
+    /// The storage's, also if there is none. Some of what is in it may be gone.
     fn remove_dir_all(&self, path: &str) -> io::Result<()>;
 
     /// Makes new, renamed and removed names of this directory durable (U6).
+    ///
+    /// # Errors
+    /// The storage's. Which names are durable is open then, and a later success says nothing of them (D31).
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 
     /// Takes the exclusive lock that the file `path` stands for, creating the file. `None`: another holds it.
     /// The lock ends with the returned value, or with the process.
+    ///
+    /// # Errors
+    /// The storage's, if the file cannot be opened or locked. That another holds the lock is no error.
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn HeldLock>>>;
 
     /// Whether active index files and `preallocate`d segments are given their full size in advance (D7).
@@ -61,17 +88,29 @@ pub trait Storage: Send + Sync + Debug {
 /// An open file. Positions are bytes from its start. All calls may run at the same time.
 pub trait File: Send + Sync + Debug {
     /// Present length in bytes.
+    ///
+    /// # Errors
+    /// The storage's.
     fn len(&self) -> io::Result<u64>;
 
     /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// As [`len`](File::len).
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
     /// Reads until `out` is full or the file ends; returns how many bytes were read.
+    ///
+    /// # Errors
+    /// The storage's; `out` may be filled in part then. A position behind the end is no error.
     fn read_at(&self, position: u64, out: &mut [u8]) -> io::Result<usize>;
 
     /// Reads up to `len` bytes into a buffer of their own. The caller bounds `len` by what the file holds.
+    ///
+    /// # Errors
+    /// As [`read_at`](File::read_at).
     fn read_bytes(&self, position: u64, len: usize) -> io::Result<Bytes> {
         let mut buffer = vec![0; len];
         let read = self.read_at(position, &mut buffer)?;
@@ -80,17 +119,29 @@ pub trait File: Send + Sync + Debug {
     }
 
     /// Writes all bytes; a gap between the end and `position` becomes zeros.
+    ///
+    /// # Errors
+    /// The storage's, for example if the disk is full. Some of the bytes may have been written.
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes all bytes written so far durable, and the length with them.
+    ///
+    /// # Errors
+    /// The storage's. What was written since the last good sync may be lost, and a later success says nothing of it (D31).
     fn sync(&self) -> io::Result<()>;
 
     /// When the file was last written, ms since 1970, if the storage knows.
+    ///
+    /// # Errors
+    /// The storage's, if the time cannot be read.
     fn modified_ms(&self) -> io::Result<Option<i64>> {
         Ok(None)
     }
 
     /// Cuts the file, or extends it with zeros.
+    ///
+    /// # Errors
+    /// The storage's, for example if the disk is full. Which length the file has is open then.
     fn set_len(&self, len: u64) -> io::Result<()>;
 }
 
