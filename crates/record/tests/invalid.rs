@@ -4,7 +4,9 @@
 mod common;
 
 use common::{READS_ZSTD, cases, hex_of, id, java};
-use rohrpost_record::{Batch, Batches, InvalidBatch, ValidateRules, Validated, single_batch, validate};
+use rohrpost_record::{
+    Answer, Batch, Batches, InvalidBatch, ValidateRules, Validated, single_batch, validate,
+};
 
 /// Room for the bombs: 64 MiB and the record around them.
 const LIMIT: usize = (64 << 20) + 1024;
@@ -33,6 +35,18 @@ fn split(bytes: &[u8]) -> (Vec<Batch<'_>>, bool) {
 /// Formats 0 and 1 are not read here; Kafka reads them, but takes them in no produce request.
 fn is_old_format(name: &str) -> bool {
     name.starts_with("message-set-") || name.ends_with("-layout-2")
+}
+
+#[test]
+fn answers_have_the_codes_of_the_protocol() {
+    let codes = [
+        (Answer::CorruptMessage, 2),
+        (Answer::MessageTooLarge, 10),
+        (Answer::InvalidTimestamp, 32),
+        (Answer::UnsupportedCompressionType, 76),
+        (Answer::InvalidRecord, 87),
+    ];
+    assert_eq!(codes.map(|(answer, _)| answer.code()), codes.map(|(_, code)| code));
 }
 
 /// REC-7

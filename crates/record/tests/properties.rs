@@ -60,6 +60,17 @@ fn compressions() -> Vec<Compression> {
     levels.into_iter().filter_map(|(codec, level)| Compression::new(codec, level).ok()).collect()
 }
 
+#[test]
+fn a_builder_says_the_first_and_the_largest_timestamp_as_soon_as_there_are_records() {
+    let mut builder = BatchBuilder::new();
+    let both = |builder: &BatchBuilder| (builder.base_timestamp(), builder.max_timestamp());
+    assert_eq!(both(&builder), (-1, -1));
+    for (timestamp, expected) in [(7, (7, 7)), (9, (7, 9)), (8, (7, 9)), (5, (7, 9))] {
+        builder.append(&mut [0; 64], timestamp, None, None, &[] as &[Header<'_>]);
+        assert_eq!(both(&builder), expected);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
