@@ -185,6 +185,30 @@ fn a_crash_during_a_truncation_leaves_a_prefix_that_can_be_cut_again() {
 }
 
 #[test]
+fn a_log_that_failed_to_begin_anew_answers_and_says_that_it_is_offline() {
+    // D29, D30
+    for fault in [Fault::FailSync, Fault::FailCreate] {
+        for nth in 1.. {
+            let storage = MemoryStorage::new();
+            let (_, end) = filled(&storage);
+            let mut log = open_with(&storage, small(), OpenOptions { recovery_point: end, ..clean() });
+            log.advance_log_start(end).unwrap();
+            let deletion =
+                log.delete_old_segments(NOW, end).unwrap().expect("all lies below the log's start");
+            storage.inject(fault(nth));
+            if log.truncate_fully_and_start_at(end).is_ok() {
+                assert!(nth > 1, "it meets neither");
+                break;
+            }
+            log.needs_flush_after_roll();
+            log.complete_deletion(&deletion);
+            assert!(!log.read(end, 100, i64::MAX, true).is_ok_and(|read| !read.records.is_empty()));
+            assert!(append(&mut log, batch(1)).is_err() && log.flush().is_err() && log.close().is_err());
+        }
+    }
+}
+
+#[test]
 fn the_log_start_never_falls() {
     // D25
     let storage = MemoryStorage::new();

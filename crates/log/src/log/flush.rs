@@ -122,7 +122,7 @@ impl Log {
 
     /// Whether a segment was closed since the last flush, so that a background flush is due (D11).
     pub fn needs_flush_after_roll(&self) -> bool {
-        self.recovery_point < self.active().base_offset
+        self.segments.last().is_some_and(|active| self.recovery_point < active.base_offset)
     }
 
     /// Syncs everything, trims the indexes and writes a producer snapshot at the log's end (D21). The recovery point that

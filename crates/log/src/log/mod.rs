@@ -262,6 +262,7 @@ impl Log {
         &self.health
     }
 
+    /// Call it only while the directory is online: a log that has failed to begin anew has no segment.
     fn active(&self) -> &Segment {
         match self.segments.last() {
             Some(segment) => segment,

@@ -169,8 +169,8 @@ impl Log {
     /// Takes the segments of a deletion out of the log, after their files were [renamed](Deletion::rename).
     pub fn complete_deletion(&mut self, deletion: &Deletion) {
         let first_kept = deletion.first_kept;
-        if self.active().base_offset < first_kept {
-            return; // the log was cut meanwhile, and has begun anew below
+        if self.segments.last().is_none_or(|active| active.base_offset < first_kept) {
+            return; // the log was cut meanwhile, and has begun anew below, or has failed at that
         }
         self.segments.retain(|s| s.base_offset >= first_kept);
         // What is gone needs no sync.

@@ -38,6 +38,8 @@ pub enum Fault {
     FailRename(u64),
     /// The n-th read of a file from now fails.
     FailRead(u64),
+    /// The n-th file that would be made from now is not.
+    FailCreate(u64),
     /// Only so many more bytes can be written; then every write fails with `StorageFull`.
     DiskFull(u64),
 }
@@ -173,6 +175,7 @@ impl Storage for MemoryStorage {
                     return Err(io::Error::new(io::ErrorKind::NotFound, path.to_owned()));
                 }
                 None => {
+                    self.shared.before_create(path)?;
                     let inode = Arc::<Inode>::default();
                     dir.now.insert(name.to_owned(), Node::File(Arc::clone(&inode)));
                     inode
@@ -298,7 +301,9 @@ impl Shared {
                     *left = left.saturating_sub(len as u64);
                     return true;
                 }
-                Fault::FailSync(_) | Fault::FailRename(_) | Fault::FailRead(_) => return true,
+                Fault::FailSync(_) | Fault::FailRename(_) | Fault::FailRead(_) | Fault::FailCreate(_) => {
+                    return true;
+                }
             };
             *nth = nth.saturating_sub(1);
             if *nth == 0 {
@@ -328,6 +333,13 @@ impl Shared {
     fn before_read(&self, path: &str) -> io::Result<()> {
         self.count_down(path, "injected read error", |fault| match fault {
             Fault::FailRead(nth) => Some(nth),
+            _ => None,
+        })
+    }
+
+    fn before_create(&self, path: &str) -> io::Result<()> {
+        self.count_down(path, "injected error: no file is made", |fault| match fault {
+            Fault::FailCreate(nth) => Some(nth),
             _ => None,
         })
     }
@@ -729,6 +741,9 @@ mod tests {
         let full = file.write_at(9, b"5").unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         storage.clear_faults();
+        storage.inject(Fault::FailCreate(1));
+        storage.open("d/a", OpenMode::Create).unwrap();
+        assert!(storage.open("d/b", OpenMode::Create).is_err() && !storage.exists("d/b").unwrap());
         storage.inject(Fault::FailSync(1));
         assert!(file.sync().is_err());
         file.sync().unwrap();
