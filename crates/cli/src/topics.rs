@@ -210,7 +210,15 @@ fn delete(client: &mut Client, names: &[String]) -> Result<(), Failure> {
             Refusal { topic: name.to_owned(), code: topic.error_code, message }.to_string()
         })
         .collect();
-    if refused.is_empty() { Ok(()) } else { Err(Failure::run(refused.join("\n"))) }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let deleted = answer.responses.iter().filter(|topic| topic.error_code == ErrorCode::NONE);
+    let deleted: Vec<&str> = deleted.filter_map(|topic| topic.name).collect();
+    if !deleted.is_empty() {
+        terminal::note(&format!("deleted: {}", deleted.join(", ")));
+    }
+    Err(Failure::run(refused.join("\n")))
 }
 
 /// The offset that the leader has for a time, or for one of the special times [`EARLIEST`] and [`LATEST`].

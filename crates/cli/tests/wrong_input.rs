@@ -141,7 +141,11 @@ fn topics_are_created_listed_described_and_deleted() {
     assert_eq!((&json["topic"], &json["settings"]["retention.ms"]), (&"orders".into(), &"1000".into()));
     assert_eq!(json["partitions"][2]["end_offset"], 0);
     assert_eq!(json["partitions"][2]["bytes"], 0);
-    run(folder, &["topics", "delete", "orders", "clicks"]).expect_status(0);
+    run(folder, &["topics", "delete", "orders", "nowhere"])
+        .expect_status(1)
+        .expect_said("deleted: orders")
+        .expect_said("nowhere");
+    run(folder, &["topics", "delete", "clicks"]).expect_status(0);
     assert_eq!(run(folder, &["topics", "list"]).expect_status(0).text(), "");
 }
 
